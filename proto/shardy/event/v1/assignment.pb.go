@@ -497,6 +497,7 @@ type ResultReturned struct {
 	Attestation   []byte                 `protobuf:"bytes,5,opt,name=attestation,proto3" json:"attestation,omitempty"`              // ed25519 signature, empty where the policy allows it
 	Proof         []byte                 `protobuf:"bytes,6,opt,name=proof,proto3" json:"proof,omitempty"`                          // of a further proof system: SHA-256 of the proof blob
 	ProofSeed     []byte                 `protobuf:"bytes,7,opt,name=proof_seed,json=proofSeed,proto3" json:"proof_seed,omitempty"` // Freivalds: the seed of the random vector, drawn after the result arrived
+	RunMs         uint32                 `protobuf:"varint,8,opt,name=run_ms,json=runMs,proto3" json:"run_ms,omitempty"`            // from the acknowledgement to the result, as the orchestrator saw it; 0: not measured
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -578,6 +579,13 @@ func (x *ResultReturned) GetProofSeed() []byte {
 		return x.ProofSeed
 	}
 	return nil
+}
+
+func (x *ResultReturned) GetRunMs() uint32 {
+	if x != nil {
+		return x.RunMs
+	}
+	return 0
 }
 
 type ResultRejected struct {
@@ -1280,7 +1288,7 @@ const file_shardy_event_v1_assignment_proto_rawDesc = "" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x124\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x1c.shardy.event.v1.StripReasonR\x06reason\x12\x16\n" +
 	"\x06counts\x18\x03 \x01(\bR\x06counts\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xfe\x01\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"\x95\x02\n" +
 	"\x0eResultReturned\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x125\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x1d.shardy.event.v1.ResultStatusR\x06status\x120\n" +
@@ -1289,7 +1297,8 @@ const file_shardy_event_v1_assignment_proto_rawDesc = "" +
 	"\vattestation\x18\x05 \x01(\fR\vattestation\x12\x14\n" +
 	"\x05proof\x18\x06 \x01(\fR\x05proof\x12\x1d\n" +
 	"\n" +
-	"proof_seed\x18\a \x01(\fR\tproofSeed\"\x98\x02\n" +
+	"proof_seed\x18\a \x01(\fR\tproofSeed\x12\x15\n" +
+	"\x06run_ms\x18\b \x01(\rR\x05runMs\"\x98\x02\n" +
 	"\x0eResultRejected\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x125\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x1d.shardy.event.v1.RejectReasonR\x06reason\x12\x16\n" +

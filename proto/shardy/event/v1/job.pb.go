@@ -1031,6 +1031,7 @@ type JobSubmitted struct {
 	Spec          *JobSpec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
 	Policy        *JobPolicy             `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
 	Slots         uint32                 `protobuf:"varint,3,opt,name=slots,proto3" json:"slots,omitempty"` // wave 1 opens slots 0..slots-1
+	AtUs          int64                  `protobuf:"varint,4,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1086,6 +1087,13 @@ func (x *JobSubmitted) GetSlots() uint32 {
 	return 0
 }
 
+func (x *JobSubmitted) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
 type ReplicaReturned struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Slot          uint32                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
@@ -1095,6 +1103,7 @@ type ReplicaReturned struct {
 	Status        ResultStatus           `protobuf:"varint,5,opt,name=status,proto3,enum=shardy.event.v1.ResultStatus" json:"status,omitempty"`
 	Output        *BlobRef               `protobuf:"bytes,6,opt,name=output,proto3" json:"output,omitempty"`
 	Fuel          uint64                 `protobuf:"varint,7,opt,name=fuel,proto3" json:"fuel,omitempty"`
+	RunMs         uint32                 `protobuf:"varint,8,opt,name=run_ms,json=runMs,proto3" json:"run_ms,omitempty"` // from the acknowledgement to the result, as the orchestrator saw it; 0: not measured
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1174,6 +1183,13 @@ func (x *ReplicaReturned) GetOutput() *BlobRef {
 func (x *ReplicaReturned) GetFuel() uint64 {
 	if x != nil {
 		return x.Fuel
+	}
+	return 0
+}
+
+func (x *ReplicaReturned) GetRunMs() uint32 {
+	if x != nil {
+		return x.RunMs
 	}
 	return 0
 }
@@ -1547,6 +1563,7 @@ type TaskVerified struct {
 	Agreeing      []uint32               `protobuf:"varint,4,rep,packed,name=agreeing,proto3" json:"agreeing,omitempty"`         // slots
 	Contradicted  []uint32               `protobuf:"varint,5,rep,packed,name=contradicted,proto3" json:"contradicted,omitempty"` // slots
 	Basis         VerdictBasis           `protobuf:"varint,6,opt,name=basis,proto3,enum=shardy.event.v1.VerdictBasis" json:"basis,omitempty"`
+	AtUs          int64                  `protobuf:"varint,7,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1623,6 +1640,13 @@ func (x *TaskVerified) GetBasis() VerdictBasis {
 	return VerdictBasis_VERDICT_BASIS_UNSPECIFIED
 }
 
+func (x *TaskVerified) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
 type JobDeadLettered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reason        DeadLetterReason       `protobuf:"varint,1,opt,name=reason,proto3,enum=shardy.event.v1.DeadLetterReason" json:"reason,omitempty"`
@@ -1630,6 +1654,7 @@ type JobDeadLettered struct {
 	Agreeing      []uint32               `protobuf:"varint,3,rep,packed,name=agreeing,proto3" json:"agreeing,omitempty"` // job_failed: slots that agree on the failure
 	Contradicted  []uint32               `protobuf:"varint,4,rep,packed,name=contradicted,proto3" json:"contradicted,omitempty"`
 	Status        ResultStatus           `protobuf:"varint,5,opt,name=status,proto3,enum=shardy.event.v1.ResultStatus" json:"status,omitempty"` // job_failed: what they agree on
+	AtUs          int64                  `protobuf:"varint,6,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1699,6 +1724,13 @@ func (x *JobDeadLettered) GetStatus() ResultStatus {
 	return ResultStatus_RESULT_STATUS_UNSPECIFIED
 }
 
+func (x *JobDeadLettered) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
 type JobRequeued struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Round         uint32                 `protobuf:"varint,1,opt,name=round,proto3" json:"round,omitempty"`
@@ -1706,6 +1738,7 @@ type JobRequeued struct {
 	Slots         uint32                 `protobuf:"varint,3,opt,name=slots,proto3" json:"slots,omitempty"`
 	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
 	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	AtUs          int64                  `protobuf:"varint,6,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1775,10 +1808,18 @@ func (x *JobRequeued) GetReason() string {
 	return ""
 }
 
+func (x *JobRequeued) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
 type JobDiscarded struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	AtUs          int64                  `protobuf:"varint,3,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1827,10 +1868,18 @@ func (x *JobDiscarded) GetReason() string {
 	return ""
 }
 
+func (x *JobDiscarded) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
 type JobCancelled struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	AtUs          int64                  `protobuf:"varint,3,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1877,6 +1926,13 @@ func (x *JobCancelled) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *JobCancelled) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
 }
 
 type SubmitJob struct {
@@ -1940,6 +1996,7 @@ type RecordReplica struct {
 	Status        ResultStatus           `protobuf:"varint,5,opt,name=status,proto3,enum=shardy.event.v1.ResultStatus" json:"status,omitempty"`
 	Output        *BlobRef               `protobuf:"bytes,6,opt,name=output,proto3" json:"output,omitempty"`
 	Fuel          uint64                 `protobuf:"varint,7,opt,name=fuel,proto3" json:"fuel,omitempty"`
+	RunMs         uint32                 `protobuf:"varint,8,opt,name=run_ms,json=runMs,proto3" json:"run_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2019,6 +2076,13 @@ func (x *RecordReplica) GetOutput() *BlobRef {
 func (x *RecordReplica) GetFuel() uint64 {
 	if x != nil {
 		return x.Fuel
+	}
+	return 0
+}
+
+func (x *RecordReplica) GetRunMs() uint32 {
+	if x != nil {
+		return x.RunMs
 	}
 	return 0
 }
@@ -2451,11 +2515,12 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\x13require_attestation\x18\t \x01(\bR\x12requireAttestation\x126\n" +
 	"\areferee\x18\n" +
 	" \x01(\x0e2\x1c.shardy.event.v1.RefereeModeR\areferee\x12\x18\n" +
-	"\aversion\x18\v \x01(\x04R\aversion\"\x86\x01\n" +
+	"\aversion\x18\v \x01(\x04R\aversion\"\x9b\x01\n" +
 	"\fJobSubmitted\x12,\n" +
 	"\x04spec\x18\x01 \x01(\v2\x18.shardy.event.v1.JobSpecR\x04spec\x122\n" +
 	"\x06policy\x18\x02 \x01(\v2\x1a.shardy.event.v1.JobPolicyR\x06policy\x12\x14\n" +
-	"\x05slots\x18\x03 \x01(\rR\x05slots\"\xea\x01\n" +
+	"\x05slots\x18\x03 \x01(\rR\x05slots\x12\x13\n" +
+	"\x05at_us\x18\x04 \x01(\x03R\x04atUs\"\x81\x02\n" +
 	"\x0fReplicaReturned\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x16\n" +
@@ -2463,7 +2528,8 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\x05group\x18\x04 \x01(\tR\x05group\x125\n" +
 	"\x06status\x18\x05 \x01(\x0e2\x1d.shardy.event.v1.ResultStatusR\x06status\x120\n" +
 	"\x06output\x18\x06 \x01(\v2\x18.shardy.event.v1.BlobRefR\x06output\x12\x12\n" +
-	"\x04fuel\x18\a \x01(\x04R\x04fuel\"Y\n" +
+	"\x04fuel\x18\a \x01(\x04R\x04fuel\x12\x15\n" +
+	"\x06run_ms\x18\b \x01(\rR\x05runMs\"Y\n" +
 	"\rReplicaFailed\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x124\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x1c.shardy.event.v1.SlotFailureR\x06reason\"\x87\x01\n" +
@@ -2489,36 +2555,41 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\x06status\x18\x02 \x01(\x0e2\x1d.shardy.event.v1.ResultStatusR\x06status\x120\n" +
 	"\x06output\x18\x03 \x01(\v2\x18.shardy.event.v1.BlobRefR\x06output\x12\x12\n" +
 	"\x04fuel\x18\x04 \x01(\x04R\x04fuel\x12\x16\n" +
-	"\x06detail\x18\x05 \x01(\tR\x06detail\"\xe5\x01\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\"\xfa\x01\n" +
 	"\fTaskVerified\x12\x1a\n" +
 	"\bchecksum\x18\x01 \x01(\fR\bchecksum\x120\n" +
 	"\x06output\x18\x02 \x01(\v2\x18.shardy.event.v1.BlobRefR\x06output\x12\x12\n" +
 	"\x04fuel\x18\x03 \x01(\x04R\x04fuel\x12\x1a\n" +
 	"\bagreeing\x18\x04 \x03(\rR\bagreeing\x12\"\n" +
 	"\fcontradicted\x18\x05 \x03(\rR\fcontradicted\x123\n" +
-	"\x05basis\x18\x06 \x01(\x0e2\x1d.shardy.event.v1.VerdictBasisR\x05basis\"\xdb\x01\n" +
+	"\x05basis\x18\x06 \x01(\x0e2\x1d.shardy.event.v1.VerdictBasisR\x05basis\x12\x13\n" +
+	"\x05at_us\x18\a \x01(\x03R\x04atUs\"\xf0\x01\n" +
 	"\x0fJobDeadLettered\x129\n" +
 	"\x06reason\x18\x01 \x01(\x0e2!.shardy.event.v1.DeadLetterReasonR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1a\n" +
 	"\bagreeing\x18\x03 \x03(\rR\bagreeing\x12\"\n" +
 	"\fcontradicted\x18\x04 \x03(\rR\fcontradicted\x125\n" +
-	"\x06status\x18\x05 \x01(\x0e2\x1d.shardy.event.v1.ResultStatusR\x06status\"\x80\x01\n" +
+	"\x06status\x18\x05 \x01(\x0e2\x1d.shardy.event.v1.ResultStatusR\x06status\x12\x13\n" +
+	"\x05at_us\x18\x06 \x01(\x03R\x04atUs\"\x95\x01\n" +
 	"\vJobRequeued\x12\x14\n" +
 	"\x05round\x18\x01 \x01(\rR\x05round\x12\x1d\n" +
 	"\n" +
 	"first_slot\x18\x02 \x01(\rR\tfirstSlot\x12\x14\n" +
 	"\x05slots\x18\x03 \x01(\rR\x05slots\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"6\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x13\n" +
+	"\x05at_us\x18\x06 \x01(\x03R\x04atUs\"K\n" +
 	"\fJobDiscarded\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"6\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x13\n" +
+	"\x05at_us\x18\x03 \x01(\x03R\x04atUs\"K\n" +
 	"\fJobCancelled\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"m\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x13\n" +
+	"\x05at_us\x18\x03 \x01(\x03R\x04atUs\"m\n" +
 	"\tSubmitJob\x12,\n" +
 	"\x04spec\x18\x01 \x01(\v2\x18.shardy.event.v1.JobSpecR\x04spec\x122\n" +
-	"\x06policy\x18\x02 \x01(\v2\x1a.shardy.event.v1.JobPolicyR\x06policy\"\xe8\x01\n" +
+	"\x06policy\x18\x02 \x01(\v2\x1a.shardy.event.v1.JobPolicyR\x06policy\"\xff\x01\n" +
 	"\rRecordReplica\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x16\n" +
@@ -2526,7 +2597,8 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\x05group\x18\x04 \x01(\tR\x05group\x125\n" +
 	"\x06status\x18\x05 \x01(\x0e2\x1d.shardy.event.v1.ResultStatusR\x06status\x120\n" +
 	"\x06output\x18\x06 \x01(\v2\x18.shardy.event.v1.BlobRefR\x06output\x12\x12\n" +
-	"\x04fuel\x18\a \x01(\x04R\x04fuel\"Y\n" +
+	"\x04fuel\x18\a \x01(\x04R\x04fuel\x12\x15\n" +
+	"\x06run_ms\x18\b \x01(\rR\x05runMs\"Y\n" +
 	"\rRecordFailure\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x124\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x1c.shardy.event.v1.SlotFailureR\x06reason\"\xdf\x01\n" +
