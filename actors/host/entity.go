@@ -1,0 +1,183 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/events"
+)
+
+// wake makes a restarted entity load its stream, so that effects which were lost with it are repeated.
+type wake struct{}
+
+// maxConflicts bounds the lost races absorbed for one command.
+const maxConflicts = 5
+
+// entityActor is the shell around one entity: load, decide, append, evolve, answer, effects, in that order. It blocks
+// in Receive while the log appends: the mailbox is the stash.
+type entityActor struct {
+	shard  *shard
+	addr   actors.Address
+	kind   actors.Kind
+	stream string
+
+	// Owned by the actor's goroutine. Invariant: when loaded, entity is the fold of the stream up to expect.
+	entity actors.Entity
+	expect events.Expect
+	loaded bool
+	job    *jobContext
+}
+
+func (e *entityActor) Receive(ctx actor.Context) {
+	defer e.logPanic()
+	switch m := ctx.Message().(type) {
+	case *order:
+		e.handle(m)
+		if e.loaded && e.entity.Done() {
+			e.shard.retire(e.addr)
+		}
+	case wake:
+		if !e.loaded {
+			if err := e.load(nil); err != nil {
+				panic(err)
+			}
+		}
+	}
+}
+
+// logPanic keeps the stack that the supervisor does not log.
+func (e *entityActor) logPanic() {
+	if r := recover(); r != nil {
+		e.shard.host.counters.panics.Add(1)
+		e.shard.host.cfg.Logger.Error("entity failed", "stream", e.stream, "reason", r, "stack", string(debug.Stack()))
+		panic(r)
+	}
+}
+
+// load rebuilds the entity from its stream and repeats what is open. each sees the records.
+func (e *entityActor) load(each func(events.Record)) error {
+	e.loaded = false
+	entity := e.kind.Open(e.addr.ID)
+	rev, err := fold(e.shard.host.ctx, e.shard.host.cfg.Log, e.stream, entity, each)
+	switch {
+	case errors.Is(err, events.ErrNotFound):
+		e.entity, e.expect, e.loaded = entity, events.Absent, true
+		return nil
+	case err != nil:
+		return fmt.Errorf("load %s: %w", e.stream, err)
+	}
+	e.entity, e.expect, e.loaded = entity, events.At(rev), true
+	id := events.NewCommandID([]byte("load"), []byte(e.stream), fmt.Append(nil, rev))
+	e.carryOut(id, entity.React(nil), true)
+	return nil
+}
+
+func (e *entityActor) handle(o *order) {
+	if o.job != nil {
+		e.job = o.job
+	}
+	if !e.loaded {
+		if o.fresh {
+			e.entity, e.expect, e.loaded = e.kind.Open(e.addr.ID), events.Absent, true
+		} else if err := e.load(nil); err != nil {
+			o.answer(nil, err)
+			panic(err)
+		}
+	}
+	for range maxConflicts {
+		d, err := e.entity.Decide(actors.Rules, o.cmd)
+		if err != nil {
+			o.answer(nil, err)
+			return
+		}
+		if len(d.Facts) == 0 {
+			o.answer(d.Reply, nil)
+			e.carryOut(o.id, d.Effects, true)
+			return
+		}
+		switch outcome, err := e.append(o, d.Facts); {
+		case err != nil:
+			o.answer(nil, err)
+			panic(err)
+		case outcome == appended:
+			e.commit(o, d)
+			return
+		case outcome == found: // loading repeated the effects
+			e.shard.host.notify(e.addr, d.Facts)
+			o.answer(d.Reply, nil)
+			return
+		}
+	}
+	o.answer(nil, fmt.Errorf("%s: %w", e.stream, events.ErrConflict))
+	panic(fmt.Errorf("%s: lost %d races", e.stream, maxConflicts))
+}
+
+type outcome int
+
+const (
+	appended  outcome = iota
+	found             // an earlier try of the same command is in the stream, which is loaded anew
+	decideNew         // somebody else wrote; the stream is loaded anew
+)
+
+// append writes the facts of one decision under the expected revision.
+func (e *entityActor) append(o *order, facts []events.Fact) (outcome, error) {
+	h := e.shard.host
+	drafts, err := events.Encode(events.Origin{
+		ID: o.id, Command: o.cmd, Node: h.cfg.Node, Epoch: e.shard.epoch, Rules: actors.Rules,
+	}, facts)
+	if err != nil {
+		return 0, err
+	}
+	ctx := h.ctx
+	if h.cfg.AppendTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, h.cfg.AppendTimeout)
+		defer cancel()
+	}
+	at, err := h.cfg.Log.Append(ctx, e.stream, e.expect, drafts...)
+	if err == nil {
+		e.expect = events.At(at.Rev)
+		return appended, nil
+	}
+	return e.lookUp(o, err)
+}
+
+// lookUp answers an append that failed: somebody else wrote, or the reply was lost. The stream itself says whether
+// this command is in it.
+func (e *entityActor) lookUp(o *order, cause error) (outcome, error) {
+	e.shard.host.counters.conflicts.Add(1)
+	mine := false
+	if err := e.load(func(r events.Record) { mine = mine || r.ID.Command() == o.id }); err != nil {
+		return 0, errors.Join(cause, err)
+	}
+	switch {
+	case mine:
+		return found, nil
+	case errors.Is(cause, events.ErrConflict):
+		return decideNew, nil
+	}
+	e.loaded = false
+	return 0, cause
+}
+
+// commit follows a durable append: evolve, tell the observers, answer, carry out the effects.
+func (e *entityActor) commit(o *order, d actors.Decision) {
+	for _, f := range d.Facts {
+		if err := e.entity.Evolve(f); err != nil {
+			e.loaded = false
+			o.answer(nil, err)
+			panic(fmt.Errorf("evolve %s: %w", e.stream, err))
+		}
+	}
+	h := e.shard.host
+	h.counters.events.Add(int64(len(d.Facts)))
+	h.notify(e.addr, d.Facts)
+	o.answer(d.Reply, nil)
+	e.carryOut(o.id, e.entity.React(d.Facts), false)
+}

@@ -1,0 +1,300 @@
+package host
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/events"
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
+)
+
+// shard is parent, router, supervisor and timer of its entities. Everybody addresses the shard; whether an entity is
+// in memory is the shard's business. Its actor spawns and buries entities; routing itself is done under mu by whoever
+// sends, which saves a mailbox on the way.
+type shard struct {
+	host  *Host
+	index int
+	pid   *actor.PID
+	epoch uint64 // revision of this shard's ShardTaken; set once before the first entity is spawned
+
+	mu        sync.Mutex
+	kids      map[actors.Address]*entry
+	byPID     map[string]*entry
+	lru       *list.List // of *entry with a live actor, least recently used first
+	deadlines deadlines
+	closed    bool
+	drained   chan struct{} // closed when closed and the last kid is gone
+}
+
+// entry is one entity in memory. Guarded by the shard's mu.
+type entry struct {
+	addr     actors.Address
+	pid      *actor.PID // nil while the shard's actor has not spawned it
+	stopping bool       // poisoned: orders wait in buf until it is gone
+	buf      []*order   // limited like a mailbox
+	used     time.Time
+	at       *list.Element
+}
+
+type spawn struct{ addr actors.Address }
+
+func newShard(h *Host, index int) *shard {
+	s := &shard{
+		host: h, index: index, drained: make(chan struct{}),
+		kids: map[actors.Address]*entry{}, byPID: map[string]*entry{}, lru: list.New(),
+	}
+	s.deadlines.init(s)
+	props := actor.PropsFromProducer(func() actor.Actor { return (*shardActor)(s) },
+		actor.WithMailbox(actor.UnboundedLockfree()),
+		actor.WithSupervisor(backoff{min: 50 * time.Millisecond, max: 5 * time.Second, window: time.Minute}),
+	)
+	s.pid = h.system.Root.SpawnPrefix(props, "shard-"+strconv.Itoa(index))
+	return s
+}
+
+// shardActor is the shard as its actor sees it.
+type shardActor shard
+
+func (a *shardActor) Receive(ctx actor.Context) {
+	s := (*shard)(a)
+	switch m := ctx.Message().(type) {
+	case *spawn:
+		s.spawn(ctx, m.addr)
+	case *actor.Terminated:
+		s.buried(ctx, m.Who)
+	}
+}
+
+// route hands an order to its entity, which is loaded on demand.
+func (s *shard) route(o *order) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		o.answer(nil, ErrStopped)
+		return
+	}
+	e := s.kids[o.to]
+	switch {
+	case e == nil:
+		s.kids[o.to] = &entry{addr: o.to, buf: []*order{o}}
+		s.mu.Unlock()
+		s.host.system.Root.Send(s.pid, &spawn{o.to})
+		return
+	case e.pid == nil || e.stopping:
+		if len(e.buf) >= s.host.cfg.EntityMailbox {
+			s.mu.Unlock()
+			o.answer(nil, ErrBusy)
+			return
+		}
+		e.buf = append(e.buf, o)
+		s.mu.Unlock()
+		return
+	}
+	e.used = time.Now()
+	s.lru.MoveToBack(e.at)
+	s.host.system.Root.Send(e.pid, o) // under mu: no order may be queued behind the poison
+	s.mu.Unlock()
+}
+
+// spawn brings an entity to life and hands it what waited. It runs in the shard's actor.
+func (s *shard) spawn(ctx actor.Context, addr actors.Address) {
+	if s.epoch == 0 {
+		s.take()
+	}
+	kind, _ := s.host.cfg.Rooms(addr.Room)
+	ent := &entityActor{shard: s, addr: addr, kind: kind, stream: addr.Stream()}
+	first := true
+	props := actor.PropsFromProducer(func() actor.Actor {
+		if first { // a restart gets a new instance
+			first = false
+			return ent
+		}
+		return &entityActor{shard: s, addr: addr, kind: kind, stream: ent.stream, job: ent.job}
+	}, actor.WithMailbox(limitedMailbox(s.host.cfg.EntityMailbox)))
+	pid, err := ctx.SpawnNamed(props, ent.stream)
+	if err != nil {
+		panic(fmt.Errorf("spawn %s: %w", ent.stream, err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.kids[addr]
+	e.pid, e.used, e.at = pid, time.Now(), nil
+	e.at = s.lru.PushBack(e)
+	s.byPID[pid.Id] = e
+	for _, o := range e.buf {
+		s.host.system.Root.Send(pid, o)
+	}
+	e.buf = nil
+	if s.closed {
+		s.bury(e)
+	}
+}
+
+// take records that this process owns the shard from here on. The fact's revision plus one is the epoch.
+func (s *shard) take() {
+	h := s.host
+	addr := actors.Address{Room: actors.ShardRoom, ID: strconv.Itoa(s.index)}
+	kind, ok := h.cfg.Rooms(addr.Room)
+	if !ok {
+		panic(fmt.Errorf("%w: %q", ErrUnknownRoom, addr.Room))
+	}
+	for {
+		entity := kind.Open(addr.ID)
+		want := events.Absent
+		if rev, err := fold(h.ctx, h.cfg.Log, addr.Stream(), entity, nil); err == nil {
+			want = events.At(rev)
+		} else if !isNotFound(err) {
+			panic(fmt.Errorf("take shard %d: %w", s.index, err))
+		}
+		cmd := &eventv1.Command{
+			AtUs: time.Now().UnixMicro(),
+			Kind: &eventv1.Command_TakeShard{TakeShard: &eventv1.TakeShard{Node: h.cfg.Node}},
+		}
+		d, err := entity.Decide(actors.Rules, cmd)
+		if err != nil {
+			panic(fmt.Errorf("take shard %d: %w", s.index, err))
+		}
+		drafts, err := events.Encode(events.Origin{ID: randomCommandID(), Command: cmd, Node: h.cfg.Node, Rules: actors.Rules}, d.Facts)
+		if err != nil {
+			panic(err)
+		}
+		at, err := h.cfg.Log.Append(h.ctx, addr.Stream(), want, drafts...)
+		if isConflict(err) {
+			continue
+		}
+		if err != nil {
+			panic(fmt.Errorf("take shard %d: %w", s.index, err))
+		}
+		s.epoch = at.Rev + 1
+		return
+	}
+}
+
+// retire lets an entity leave memory. Orders that are already queued are handled first.
+func (s *shard) retire(addr actors.Address) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.kids[addr]; e != nil && e.pid != nil && !e.stopping {
+		s.bury(e)
+	}
+}
+
+// bury poisons an entity's actor. The caller holds mu.
+func (s *shard) bury(e *entry) {
+	e.stopping = true
+	s.lru.Remove(e.at)
+	s.host.system.Root.Poison(e.pid)
+}
+
+// buried follows the end of an entity's actor: orders that came meanwhile bring it back.
+func (s *shard) buried(ctx actor.Context, who *actor.PID) {
+	s.mu.Lock()
+	e := s.byPID[who.Id]
+	if e == nil {
+		s.mu.Unlock()
+		return
+	}
+	if !e.stopping {
+		s.lru.Remove(e.at)
+	}
+	delete(s.byPID, who.Id)
+	e.pid, e.at, e.stopping = nil, nil, false
+	again := len(e.buf) > 0 && !s.closed
+	if !again {
+		delete(s.kids, e.addr)
+	}
+	left := e.buf
+	if !again {
+		e.buf = nil
+	}
+	s.checkDrained()
+	s.mu.Unlock()
+	if again {
+		s.spawn(ctx, e.addr)
+		return
+	}
+	for _, o := range left {
+		o.answer(nil, ErrStopped)
+	}
+}
+
+// sweep lets entities leave that have had no order since before.
+func (s *shard) sweep(before time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for el := s.lru.Front(); el != nil; el = s.lru.Front() {
+		e := el.Value.(*entry)
+		if e.used.After(before) {
+			return
+		}
+		s.bury(e)
+	}
+}
+
+// close refuses new orders and poisons every entity.
+func (s *shard) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	s.deadlines.stop()
+	for _, e := range s.kids {
+		if e.pid != nil && !e.stopping {
+			s.bury(e)
+		}
+	}
+	s.checkDrained()
+}
+
+func (s *shard) checkDrained() {
+	if s.closed && len(s.kids) == 0 {
+		select {
+		case <-s.drained:
+		default:
+			close(s.drained)
+		}
+	}
+}
+
+// wait returns when the last entity is gone, then ends the shard's actor.
+func (s *shard) wait(ctx context.Context) error {
+	defer s.host.system.Root.Stop(s.pid)
+	select {
+	case <-s.drained:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("shard %d: %w", s.index, context.Cause(ctx))
+	}
+}
+
+// size is the number of entities in memory and of deadlines that are armed.
+func (s *shard) size() (entities, armed int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.kids), s.deadlines.len()
+}
+
+// sweep is the host's one ticker for passivation.
+func (h *Host) sweep() {
+	t := time.NewTicker(max(h.cfg.IdleAfter/4, time.Millisecond))
+	defer t.Stop()
+	for {
+		select {
+		case now := <-t.C:
+			for _, s := range h.shards {
+				s.sweep(now.Add(-h.cfg.IdleAfter))
+			}
+		case <-h.ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,47 @@
+package host
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/shardy-network/orchestrator/actors/dispatch"
+)
+
+// counters are monotonic but for recovering.
+type counters struct {
+	events         atomic.Int64
+	conflicts      atomic.Int64
+	panics         atomic.Int64
+	dispatchFailed atomic.Int64
+	recovering     atomic.Int64
+}
+
+// Stats is a snapshot of the host.
+type Stats struct {
+	Entities       int   // in memory
+	Deadlines      int   // armed
+	Events         int64 // appended since the start
+	Conflicts      int64 // appends that had to be looked up or decided again
+	Panics         int64 // entities that failed and were restarted
+	DispatchFailed int64
+	Recovering     int64 // jobs and pipelines still to be reopened
+	Dispatch       dispatch.Stats
+}
+
+// Stats counts what is in memory and under way.
+func (h *Host) Stats(ctx context.Context) (Stats, error) {
+	d, err := query(ctx, h, func(m *dispatch.Matcher) dispatch.Stats { return m.Stats() })
+	if err != nil {
+		return Stats{}, err
+	}
+	s := Stats{
+		Events: h.counters.events.Load(), Conflicts: h.counters.conflicts.Load(), Panics: h.counters.panics.Load(),
+		DispatchFailed: h.counters.dispatchFailed.Load(), Recovering: h.counters.recovering.Load(), Dispatch: d,
+	}
+	for _, shard := range h.shards {
+		entities, armed := shard.size()
+		s.Entities += entities
+		s.Deadlines += armed
+	}
+	return s, nil
+}
