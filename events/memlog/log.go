@@ -190,6 +190,10 @@ func (l *Log) Tail(ctx context.Context, after events.Position, f events.Filter) 
 			l.mu.RUnlock()
 			if uint64(at) < uint64(len(all)) {
 				for i := range all[at:min(uint64(at)+tailBatch, uint64(len(all)))] {
+					if err := l.ended(ctx); err != nil {
+						yield(events.Tick{}, err)
+						return
+					}
 					r := &all[int(at)+i]
 					if !passes(f, r) {
 						continue

@@ -1,38 +1,36 @@
 package pebblelog
 
 import (
-	"context"
+	"log/slog"
 	"testing"
 
 	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/eventstest"
 )
 
-func TestSmoke(t *testing.T) {
-	dir := t.TempDir()
-	l, err := Open(dir, Options{})
+// open opens a log that is expected to open.
+func open(t testing.TB, dir string, opts Options) *Log {
+	t.Helper()
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	l, err := Open(dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 10 {
-		a, err := l.Append(context.Background(), "job-1", events.Any, events.Draft{ID: events.ID{1, byte(i)}, Type: "A", Data: []byte("x")})
-		if err != nil || a.Rev != uint64(i) {
-			t.Fatal(a, err)
-		}
-	}
-	n := 0
-	for r, err := range l.Read(context.Background(), "job-1", events.Span{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.Rev != uint64(n) {
-			t.Fatal(r)
-		}
-		n++
-	}
-	if n != 10 {
-		t.Fatal(n)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
+	return l
+}
+
+func TestContract(t *testing.T) {
+	for name, opts := range map[string]Options{
+		"defaults": {},
+		"nothing in memory": {
+			BlobCacheBytes: 1, RecentRecords: 1, RecentBytes: 1, HeadStreams: 1, QueuedRequests: 1, QueuedBytes: 1,
+		},
+		"lingering": {Linger: MaxLinger},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eventstest.Run(t, func(t *testing.T) events.Log { return open(t, t.TempDir(), opts) })
+		})
 	}
 }

@@ -65,8 +65,10 @@ func (l *Log) read(ctx context.Context, stream string, span events.Span, yield f
 			}
 		}
 		last := chunk[len(chunk)-1].Rev
-		if left -= len(chunk); left == 0 && span.Limit > 0 {
-			return nil
+		if span.Limit > 0 {
+			if left -= len(chunk); left == 0 {
+				return nil
+			}
 		}
 		if span.Back && last == low {
 			return nil
