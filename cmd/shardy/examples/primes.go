@@ -32,8 +32,8 @@ func (p Primes) Chunks() [][]byte {
 
 func (p Primes) OutputSizes() []int { return repeated(32, int((p.Below+p.Width-1)/p.Width)) }
 
-// Fuel allows 100 units per number.
-func (p Primes) Fuel() uint64 { return p.Width*100 + 10_000_000 }
+// Fuel allows 250 units per number.
+func (p Primes) Fuel() uint64 { return p.Width*250 + 10_000_000 }
 
 // Assemble returns the outputs one after the other: count, twins, last, sum, each a little-endian uint64.
 func (p Primes) Assemble(outputs [][]byte) ([]byte, error) { return join(p, outputs) }

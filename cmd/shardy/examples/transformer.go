@@ -60,10 +60,10 @@ func splitMix(seed uint64) func() uint64 {
 
 func (t Transformer) OutputSizes() []int { return repeated(4*t.Tokens*t.Width, t.Batches) }
 
-// Fuel allows two units per multiplication.
+// Fuel allows eight units per multiplication.
 func (t Transformer) Fuel() uint64 {
 	products := t.Tokens * (4*t.Width*t.Width + 2*t.Width*t.Hidden + 2*t.Tokens*t.Width)
-	return uint64(products)*2 + uint64(t.Tokens*t.Hidden)*1000
+	return uint64(products)*8 + uint64(t.Tokens*t.Hidden)*1000
 }
 
 // Assemble returns the float32 outputs one batch after the other.
