@@ -3,6 +3,8 @@ package dispatch
 import (
 	"math"
 	"math/bits"
+
+	"github.com/shardy-network/orchestrator/actors/policy"
 )
 
 // Predicted times are capped to 2^32-1 ms (49 days) each, so that sums of them cannot overflow.
@@ -26,7 +28,7 @@ func (m *Matcher) transferMs(j *job) uint64 {
 
 // ackTimeoutMs is the policy's ack timeout and the transfer.
 func (m *Matcher) ackTimeoutMs(j *job) uint32 {
-	return uint32(min(uint64(j.policy.GetAckTimeoutMs())+m.transferMs(j), math.MaxUint32))
+	return uint32(min(uint64(j.policy.GetAckTimeoutMs())+m.transferMs(j), policy.MaxTimeoutMs))
 }
 
 // executionTimeoutMs is slack times the predicted run time, and the transfer and what the worker has to do before,
@@ -34,7 +36,7 @@ func (m *Matcher) ackTimeoutMs(j *job) uint32 {
 func (m *Matcher) executionTimeoutMs(j *job, w *worker) uint32 {
 	most := uint64(j.policy.GetMaxExecutionTimeoutMs())
 	if most == 0 {
-		most = math.MaxUint32
+		most = policy.MaxTimeoutMs
 	}
 	hi, run := bits.Mul64(runMs(j.spec.GetFuelLimit(), w.fuelPerMs), uint64(max(j.policy.GetExecutionSlack(), 1)))
 	if hi != 0 || run > most {

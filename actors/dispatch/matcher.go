@@ -171,12 +171,11 @@ func (m *Matcher) Seek(s actors.Seek) {
 	}
 	for _, number := range s.Slots {
 		sl := j.slot(number)
-		switch sl.state {
-		case slotWaiting, slotHeld:
+		if sl.state == slotWaiting || sl.state == slotHeld {
 			continue
-		case slotPast: // asked for again: so it was lost, not returned
-			j.exclude(sl.party.key)
 		}
+		// A slot that was given back and is asked for again was lost, not returned: its last holder is barred no longer,
+		// unless the request excludes it.
 		sl.state, sl.party = slotWaiting, party{}
 		j.waiting++
 		m.counts.waiting++

@@ -1277,6 +1277,7 @@ type RecordChallenge struct {
 	ElapsedUs     uint64                 `protobuf:"varint,5,opt,name=elapsed_us,json=elapsedUs,proto3" json:"elapsed_us,omitempty"`
 	Failure       RejectionReason        `protobuf:"varint,6,opt,name=failure,proto3,enum=shardy.event.v1.RejectionReason" json:"failure,omitempty"` // unspecified: passed
 	Detail        string                 `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	ProofTtlS     uint64                 `protobuf:"varint,8,opt,name=proof_ttl_s,json=proofTtlS,proto3" json:"proof_ttl_s,omitempty"` // how long a proof that begins with this one stands; 0: a day
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1358,6 +1359,13 @@ func (x *RecordChallenge) GetDetail() string {
 		return x.Detail
 	}
 	return ""
+}
+
+func (x *RecordChallenge) GetProofTtlS() uint64 {
+	if x != nil {
+		return x.ProofTtlS
+	}
+	return 0
 }
 
 // AdmitWorker asks for the verdict on the worker's standing claim and proofs.
@@ -1872,7 +1880,7 @@ const file_shardy_event_v1_worker_proto_rawDesc = "" +
 	"\x05group\x18\x04 \x01(\tR\x05group\x12\x12\n" +
 	"\x04node\x18\x05 \x01(\tR\x04node\"C\n" +
 	"\rReportProfile\x122\n" +
-	"\aprofile\x18\x01 \x01(\v2\x18.shardy.event.v1.ProfileR\aprofile\"\xf6\x01\n" +
+	"\aprofile\x18\x01 \x01(\v2\x18.shardy.event.v1.ProfileR\aprofile\"\x96\x02\n" +
 	"\x0fRecordChallenge\x122\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1e.shardy.event.v1.ChallengeKindR\x04kind\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\fR\x05nonce\x12\x12\n" +
@@ -1881,7 +1889,8 @@ const file_shardy_event_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"elapsed_us\x18\x05 \x01(\x04R\telapsedUs\x12:\n" +
 	"\afailure\x18\x06 \x01(\x0e2 .shardy.event.v1.RejectionReasonR\afailure\x12\x16\n" +
-	"\x06detail\x18\a \x01(\tR\x06detail\"G\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\x12\x1e\n" +
+	"\vproof_ttl_s\x18\b \x01(\x04R\tproofTtlS\"G\n" +
 	"\vAdmitWorker\x128\n" +
 	"\x06policy\x18\x01 \x01(\v2 .shardy.event.v1.AdmissionPolicyR\x06policy\"\x8b\x01\n" +
 	"\x0fAdmissionPolicy\x120\n" +
