@@ -1,0 +1,146 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+
+	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/events"
+)
+
+// ErrorDomain is the domain of every ErrorInfo detail.
+const ErrorDomain = "shardy.network"
+
+// ErrPage refuses a page token that no list has given out.
+var ErrPage = errors.New("malformed page token")
+
+// The refusals of this door.
+var (
+	errNoToken   = errors.New("a bearer token is needed")
+	errBadToken  = errors.New("unknown bearer token")
+	errRole      = errors.New("the token's role does not allow this")
+	errTenant    = errors.New("the token is not of this tenant")
+	errRate      = errors.New("too many requests for this token")
+	errFull      = errors.New("too many requests at once")
+	errStreams   = errors.New("too many open streams")
+	errSlow      = errors.New("the watcher is too slow: read the state again and watch anew")
+	errNotFound  = errors.New("no such thing")
+	errUndecided = errors.New("the job is not verified")
+	errUnended   = errors.New("the pipeline is not completed")
+	errModule    = errors.New("the module is not admitted")
+	errBlob      = errors.New("the content is not in the store")
+	errClosing   = errors.New("the server is closing")
+)
+
+// invalid is a request that says something impossible.
+type invalid struct{ field, why string }
+
+func (e *invalid) Error() string { return e.field + ": " + e.why }
+
+func refuse(field, why string) error { return &invalid{field, why} }
+
+// mapping is one row of the table from refusals to Connect codes. Reason goes into the ErrorInfo detail.
+type mapping struct {
+	err    error
+	code   connect.Code
+	reason string
+}
+
+// mappings is read from the top; the first match counts.
+var mappings = []mapping{
+	{errNoToken, connect.CodeUnauthenticated, "NO_TOKEN"},
+	{errBadToken, connect.CodeUnauthenticated, "BAD_TOKEN"},
+	{errRole, connect.CodePermissionDenied, "ROLE"},
+	{errTenant, connect.CodePermissionDenied, "TENANT"},
+	{errRate, connect.CodeResourceExhausted, "RATE"},
+	{errFull, connect.CodeResourceExhausted, "BUSY"},
+	{errStreams, connect.CodeResourceExhausted, "STREAMS"},
+	{errSlow, connect.CodeResourceExhausted, "SLOW_WATCHER"},
+	{errNotFound, connect.CodeNotFound, "NOT_FOUND"},
+	{errUndecided, connect.CodeFailedPrecondition, "UNDECIDED"},
+	{errUnended, connect.CodeFailedPrecondition, "UNENDED"},
+	{errModule, connect.CodeFailedPrecondition, "MODULE_UNKNOWN"},
+	{errBlob, connect.CodeFailedPrecondition, "BLOB_UNKNOWN"},
+	{errClosing, connect.CodeUnavailable, "CLOSING"},
+	{ErrPage, connect.CodeInvalidArgument, "PAGE_TOKEN"},
+
+	{events.ErrBadID, connect.CodeInvalidArgument, "BAD_ID"},
+	{events.ErrConflict, connect.CodeAborted, "CONFLICT"},
+	{events.ErrNotFound, connect.CodeNotFound, "NOT_FOUND"},
+	{events.ErrDeleted, connect.CodeNotFound, "DELETED"},
+	{events.ErrTooLarge, connect.CodeInvalidArgument, "TOO_LARGE"},
+	{events.ErrInvalid, connect.CodeInvalidArgument, "INVALID"},
+	{events.ErrUnavailable, connect.CodeUnavailable, "LOG_UNAVAILABLE"},
+	{events.ErrClosed, connect.CodeUnavailable, "CLOSING"},
+	{events.ErrDenied, connect.CodeInternal, "LOG_DENIED"},
+	{events.ErrUnsupported, connect.CodeUnimplemented, "UNSUPPORTED"},
+	{events.ErrCorrupt, connect.CodeDataLoss, "CORRUPT"},
+	{events.ErrMalformed, connect.CodeDataLoss, "MALFORMED"},
+	{events.ErrUnknownType, connect.CodeDataLoss, "UNKNOWN_TYPE"},
+	{actors.ErrUnknownFact, connect.CodeDataLoss, "UNKNOWN_FACT"},
+	{actors.ErrUnknownCommand, connect.CodeInternal, "UNKNOWN_COMMAND"},
+	{actors.ErrUndecidable, connect.CodeInternal, "UNDECIDABLE"},
+
+	{context.Canceled, connect.CodeCanceled, "CANCELLED"},
+	{context.DeadlineExceeded, connect.CodeDeadlineExceeded, "DEADLINE"},
+}
+
+// classify finds the code of a refusal. Whatever the table does not know is an internal error.
+func classify(err error) (connect.Code, string) {
+	for i := range mappings {
+		if errors.Is(err, mappings[i].err) {
+			return mappings[i].code, mappings[i].reason
+		}
+	}
+	if _, ok := errors.AsType[*invalid](err); ok {
+		return connect.CodeInvalidArgument, "INVALID"
+	}
+	if r, ok := errors.AsType[*ModuleRefusal](err); ok {
+		return connect.CodeInvalidArgument, "MODULE_REFUSED_" + screaming(r.Code)
+	}
+	return connect.CodeInternal, "INTERNAL"
+}
+
+// screaming turns a code into the form that reasons have: A-Z, 0-9 and underscores.
+func screaming(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		switch {
+		case c >= 'a' && c <= 'z':
+			b[i] = c - 'a' + 'A'
+		case c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		default:
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}
+
+// toConnect turns a refusal into what the client sees: code, text, and an ErrorInfo with the typed reason. The text of
+// an internal error stays here.
+func toConnect(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*connect.Error](err); ok {
+		return err
+	}
+	code, reason := classify(err)
+	info := &errdetails.ErrorInfo{Reason: reason, Domain: ErrorDomain}
+	if bad, ok := errors.AsType[*invalid](err); ok {
+		info.Metadata = map[string]string{"field": bad.field}
+	}
+	if code == connect.CodeInternal || code == connect.CodeDataLoss {
+		slog.Error("operator request failed", "reason", reason, "error", err)
+		err = errors.New("internal error: the server's log has the cause")
+	}
+	out := connect.NewError(code, err)
+	if d, derr := connect.NewErrorDetail(info); derr == nil {
+		out.AddDetail(d)
+	}
+	return out
+}

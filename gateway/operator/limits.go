@@ -1,0 +1,133 @@
+package operator
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+)
+
+// counter bounds how many are inside.
+type counter struct {
+	n   atomic.Int64
+	max int64
+}
+
+func newCounter(limit int) *counter { return &counter{max: int64(limit)} }
+
+func (c *counter) enter() bool {
+	if c.n.Add(1) > c.max {
+		c.n.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (c *counter) leave() { c.n.Add(-1) }
+
+// limited bounds the requests at work at once and the time that a body or a write may take. Streams are counted apart:
+// they would otherwise keep the unary calls out.
+func limited(cfg Config, next http.Handler) http.Handler {
+	unary, streams := newCounter(cfg.MaxRequests), newCounter(cfg.MaxStreams)
+	refusal := connect.NewErrorWriter()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		slots, full := unary, errFull
+		if streaming[r.URL.Path] {
+			slots, full = streams, errStreams
+		}
+		if !slots.enter() {
+			if refusal.IsSupported(r) {
+				_ = refusal.Write(w, r, toConnect(full)) // the client is gone when this fails
+				return
+			}
+			http.Error(w, full.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		defer slots.leave()
+		rc := http.NewResponseController(w)
+		if r.Body != nil && r.Body != http.NoBody {
+			if rc.SetReadDeadline(time.Now().Add(cfg.ReadTimeout)) == nil {
+				r.Body = &timedBody{ReadCloser: r.Body, rc: rc}
+			}
+		}
+		next.ServeHTTP(&timedWriter{ResponseWriter: w, rc: rc, timeout: cfg.WriteTimeout}, r)
+	})
+}
+
+// timedBody lifts the read deadline once the body was read: a stream's reply may take longer.
+type timedBody struct {
+	io.ReadCloser
+	rc   *http.ResponseController
+	done bool
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) && !b.done {
+		b.done = true
+		_ = b.rc.SetReadDeadline(time.Time{}) // worked when it was set
+	}
+	return n, err
+}
+
+// timedWriter gives each write its own deadline: a reader that stands still is cut off.
+type timedWriter struct {
+	http.ResponseWriter
+	rc      *http.ResponseController
+	timeout time.Duration
+}
+
+func (w *timedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *timedWriter) extend() { _ = w.rc.SetWriteDeadline(time.Now().Add(w.timeout)) }
+
+func (w *timedWriter) Write(p []byte) (int, error) {
+	w.extend()
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *timedWriter) Flush() {
+	w.extend()
+	_ = w.rc.Flush() // a failed flush fails the next write
+}
+
+// localOnly keeps pages of other origins, and names that were bound anew to this machine, from an API that needs no
+// token.
+func localOnly(next http.Handler) http.Handler {
+	cross := http.NewCrossOriginProtection()
+	return cross.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !loopback(r.Host) || !localOrigin(r.Header.Get("Origin")) {
+			http.Error(w, "this API answers only requests for a loopback address", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}))
+}
+
+func localOrigin(origin string) bool {
+	if origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && loopback(u.Host)
+}
+
+// NewServer returns a server for the handler that speaks HTTP/1.1 and HTTP/2 without TLS on one port.
+func NewServer(h http.Handler) *http.Server {
+	var p http.Protocols
+	p.SetHTTP1(true)
+	p.SetHTTP2(true)
+	p.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler: h, Protocols: &p,
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 512, MaxReceiveBufferPerStream: 1 << 20, MaxReceiveBufferPerConnection: 16 << 20,
+			SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: 30 * time.Second,
+		},
+	}
+}

@@ -1,0 +1,87 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/events"
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
+	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
+)
+
+// pipelineView folds a pipeline's facts as far as they were read.
+type pipelineView struct {
+	p       *operatorv1.Pipeline
+	next    uint64                      // revision to read next
+	outputs map[uint32]*eventv1.BlobRef // of the current stage, by chunk
+	known   bool
+}
+
+func newPipelineView(id string) *pipelineView {
+	return &pipelineView{p: &operatorv1.Pipeline{Id: id}, outputs: map[uint32]*eventv1.BlobRef{}}
+}
+
+// message is a copy to send: the view goes on.
+func (v *pipelineView) message() *operatorv1.Pipeline { return proto.CloneOf(v.p) }
+
+func (v *pipelineView) apply(f events.Fact, atUs int64) {
+	p := v.p
+	end := func(state operatorv1.PipelineState, detail string) {
+		p.State, p.EndedUs, p.Detail = state, atUs, detail
+	}
+	switch f := f.(type) {
+	case *eventv1.PipelineSubmitted:
+		v.known = true
+		p.State, p.SubmittedUs = operatorv1.PipelineState_PIPELINE_STATE_RUNNING, atUs
+		p.Name, p.Tenant = f.Spec.GetName(), f.Spec.GetTenant()
+		p.Stages, p.Chunks = uint32(len(f.Spec.GetStages())), f.Spec.GetChunks()
+	case *eventv1.StageStarted:
+		p.Stage, p.Chunks, p.Settled = f.Stage, f.Chunks, 0
+		clear(v.outputs)
+	case *eventv1.JobsSettled:
+		for _, j := range f.Jobs {
+			p.Settled++
+			if j.Verified {
+				v.outputs[j.Chunk] = j.Output
+			} else {
+				p.Failed++
+			}
+		}
+	case *eventv1.PipelineCompleted:
+		p.OutputBytes = f.OutputBytes
+		end(operatorv1.PipelineState_PIPELINE_STATE_COMPLETED, "")
+	case *eventv1.PipelineFailed:
+		end(operatorv1.PipelineState_PIPELINE_STATE_FAILED, f.Detail)
+	case *eventv1.PipelineCancelled:
+		end(operatorv1.PipelineState_PIPELINE_STATE_CANCELLED, f.Reason)
+	}
+}
+
+// foldPipeline reads what is new.
+func (a *API) foldPipeline(ctx context.Context, c *caller, v *pipelineView) error {
+	stream := actors.PipelineAddress(v.p.Id).Stream()
+	err := a.readFacts(ctx, stream, events.Span{From: v.next}, func(f events.Fact, r events.Record) bool {
+		v.apply(f, r.Time.UnixMicro())
+		v.next = r.Rev + 1
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if !v.known || !c.sees(v.p.Tenant) {
+		return fmt.Errorf("%w: %s", errNotFound, stream)
+	}
+	return nil
+}
+
+// readPipeline folds a pipeline, or says that it does not exist for the caller.
+func (a *API) readPipeline(ctx context.Context, c *caller, id string) (*pipelineView, error) {
+	if err := events.CheckEntityID(id); err != nil {
+		return nil, err
+	}
+	v := newPipelineView(id)
+	return v, a.foldPipeline(ctx, c, v)
+}

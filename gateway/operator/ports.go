@@ -1,0 +1,150 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/events"
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
+	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
+)
+
+// Orchestrator is the host of the entities.
+//
+// Do and Tell MUST answer only after the facts of the decision are durable. Tell MUST NOT block; its callback runs on
+// the entity's goroutine. Observe MUST call its function after the append is durable, in the order of one entity's
+// facts, for every append of this process.
+type Orchestrator interface {
+	Do(ctx context.Context, to actors.Address, cmd *eventv1.Command) (reply any, err error)
+	Tell(to actors.Address, cmd *eventv1.Command, done func(reply any, err error))
+	Observe(fn func(to actors.Address, facts []events.Fact)) (stop func())
+	Explain(ctx context.Context, job string) ([]string, error)
+}
+
+// Log is the part of the event log that is read here.
+type Log interface {
+	Read(ctx context.Context, stream string, span events.Span) iter.Seq2[events.Record, error]
+	ReadAll(ctx context.Context, after events.Position, f events.Filter) iter.Seq2[events.Record, error]
+	Tail(ctx context.Context, after events.Position, f events.Filter) iter.Seq2[events.Tick, error]
+	Head(ctx context.Context) (events.Position, error)
+}
+
+// Blobs is content by its SHA-256.
+//
+// An event appended after Put returned MUST NOT become durable before the blob. A blob that is not there is
+// events.ErrNotFound.
+type Blobs interface {
+	Put(ctx context.Context, data []byte) (*eventv1.BlobRef, error)
+	Open(ctx context.Context, sum [32]byte) (content io.ReadCloser, size int64, err error)
+	Size(ctx context.Context, sum [32]byte) (int64, error)
+}
+
+// Catalogue answers lists. Each list is in a fixed order; next is the place to continue after, empty at the end.
+// A malformed place is ErrPage.
+type Catalogue interface {
+	Jobs(ctx context.Context, q JobQuery) (rows []*operatorv1.JobRow, next string, err error)
+	Pipelines(ctx context.Context, q PipelineQuery) (rows []*operatorv1.Pipeline, next string, err error)
+	DeadLetters(ctx context.Context, q DeadLetterQuery) (rows []*operatorv1.DeadLetter, next string, err error)
+	Workers(ctx context.Context, q WorkerQuery) (rows []*operatorv1.Worker, next string, err error)
+	Modules(ctx context.Context, page Page) (rows []*eventv1.ModuleAdmitted, next string, err error)
+}
+
+// Page is a part of a list.
+type Page struct {
+	After string // place where the part before ended; empty: from the start
+	Limit int    // at least 1
+}
+
+// JobQuery narrows the list of jobs. Zero fields do not.
+type JobQuery struct {
+	Page
+	State    operatorv1.JobState
+	Tenants  []string // any of them
+	Pipeline string
+	Kind     eventv1.JobKind
+}
+
+// PipelineQuery narrows the list of pipelines. Zero fields do not.
+type PipelineQuery struct {
+	Page
+	State   operatorv1.PipelineState
+	Tenants []string
+}
+
+// DeadLetterQuery narrows the list of dead letters. Zero fields do not.
+type DeadLetterQuery struct {
+	Page
+	Reason  eventv1.DeadLetterReason
+	Tenants []string
+}
+
+// WorkerQuery narrows the list of workers. Zero fields do not.
+type WorkerQuery struct {
+	Page
+	Tier  uint32
+	State string
+}
+
+// ModuleGate is the pure part of a module's admission: lint, rewrite, name. A module that must not be admitted is a
+// *ModuleRefusal.
+type ModuleGate interface {
+	Check(original []byte, reviewed bool) (CheckedModule, error)
+}
+
+// CheckedModule is what the gate found and made.
+type CheckedModule struct {
+	Rewritten    []byte
+	Rewriter     uint32
+	Class        eventv1.ModuleClass
+	MemoryBytes  uint64
+	CanonicalNaN bool
+}
+
+// ModuleTrial compiles and runs a module where it can do no harm. A module that must not be admitted is a
+// *ModuleRefusal; every other error means that nothing was learned about it.
+type ModuleTrial interface {
+	Trial(ctx context.Context, original, rewritten, canary []byte) (TrialResult, error)
+}
+
+// TrialResult is what a trial learned.
+type TrialResult struct {
+	Fuel uint64 // that the canary used
+}
+
+// ModuleRefusal says why a module is not admitted.
+type ModuleRefusal struct {
+	Code   string // typed reason, for programs
+	Detail string // for people
+}
+
+func (r *ModuleRefusal) Error() string {
+	return fmt.Sprintf("module refused: %s: %s", r.Code, r.Detail)
+}
+
+// Live is what the worker door knows about a connected worker beside the facts.
+type Live struct {
+	Credits  uint32
+	InFlight uint32
+}
+
+// Deps are the rooms that the API is plugged into. All are needed but those that say otherwise.
+type Deps struct {
+	Orchestrator Orchestrator
+	Log          Log
+	Blobs        Blobs
+	Catalogue    Catalogue
+	Gate         ModuleGate
+	Trial        ModuleTrial
+
+	// Status fills in what only the process knows: version, node, key, counters. Optional.
+	Status func(ctx context.Context) (*operatorv1.GetStatusResponse, error)
+	// Live looks up a connected worker. Optional.
+	Live func(key []byte) (Live, bool)
+	// Public reports content that anyone may fetch beside the admitted modules: the challenge modules. Optional.
+	Public func(sum [32]byte) bool
+	// Ready reports why the process cannot serve yet, or no longer. Optional.
+	Ready func(ctx context.Context) error
+}

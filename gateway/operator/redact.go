@@ -1,0 +1,168 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/events"
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
+	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
+)
+
+// maxDecided bounds what a redactor remembers of the jobs it met.
+const maxDecided = 4096
+
+// redactor turns records into what the caller may see: admins see the very bytes; for everyone else the results of a
+// job that is not decided, and the answer of a ringer that is open, are cut out of fact and envelope, which are then
+// encoded anew.
+type redactor struct {
+	api     *API
+	caller  *caller
+	decided map[string]bool // jobs known to be decided: it is for good
+}
+
+func newRedactor(a *API, c *caller) *redactor {
+	return &redactor{api: a, caller: c, decided: map[string]bool{}}
+}
+
+func (x *redactor) event(ctx context.Context, r events.Record) (*operatorv1.Event, error) {
+	e := &operatorv1.Event{
+		Position: uint64(r.Pos), Stream: r.Stream, Revision: r.Rev, Id: r.ID[:], Type: r.Type, TimeUs: r.Time.UnixMicro(),
+		Data: r.Data, Meta: r.Meta,
+	}
+	fact, err := events.Decode(r)
+	if errors.Is(err, events.ErrUnknownType) && x.caller.is(byAdmin) {
+		return e, nil // written by newer code, or no fact at all: its bytes are what there is
+	}
+	if errors.Is(err, events.ErrUnknownType) {
+		e.Data, e.Meta = nil, nil
+		return e, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	env, err := events.DecodeEnvelope(r)
+	if err != nil {
+		return nil, err
+	}
+	hidden, err := x.mustHide(ctx, r.Stream, fact, env)
+	if err != nil {
+		return nil, err
+	}
+	if hidden {
+		cutFact(fact)
+		cutCommand(env.Command)
+		if e.Data, err = proto.Marshal(fact); err != nil {
+			return nil, err
+		}
+		if e.Meta, err = proto.Marshal(env); err != nil {
+			return nil, err
+		}
+	}
+	if e.DataJson, err = toJSON(fact); err != nil {
+		return nil, err
+	}
+	e.MetaJson, err = toJSON(env)
+	return e, err
+}
+
+func toJSON(m proto.Message) (string, error) {
+	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+	return string(text), err
+}
+
+// mustHide reports whether a record holds something that the caller must not see yet.
+func (x *redactor) mustHide(ctx context.Context, stream string, fact events.Fact, env *eventv1.Envelope) (bool, error) {
+	if x.caller.is(byAdmin) || !secret(fact) && !secretCommand(env.GetCommand()) {
+		return false, nil
+	}
+	job := jobOfStream(stream)
+	if job == "" {
+		return true, nil
+	}
+	if x.decided[job] {
+		return false, nil
+	}
+	u, err := x.api.jobState(ctx, &caller{role: Admin}, job)
+	if errors.Is(err, errNotFound) || errors.Is(err, events.ErrBadID) {
+		return true, nil
+	}
+	if err != nil {
+		return true, err
+	}
+	if !decided(u.State) {
+		return true, nil
+	}
+	if len(x.decided) >= maxDecided {
+		clear(x.decided)
+	}
+	x.decided[job] = true
+	return false, nil
+}
+
+func jobOfStream(stream string) string {
+	if id, ok := strings.CutPrefix(stream, actors.JobRoom+"-"); ok {
+		return id
+	}
+	if id, ok := strings.CutPrefix(stream, actors.AssignmentRoom+"-"); ok {
+		if job, _, err := actors.ParseSlotID(id); err == nil {
+			return job
+		}
+	}
+	return ""
+}
+
+// secret reports whether a fact holds results or answers.
+func secret(f events.Fact) bool {
+	switch f := f.(type) {
+	case *eventv1.JobSubmitted:
+		return len(f.GetSpec().GetKnownChecksum()) > 0
+	case *eventv1.ReplicaReturned, *eventv1.ResultReturned, *eventv1.ResultRejected, *eventv1.RefereeDecided:
+		return true
+	}
+	return false
+}
+
+func secretCommand(c *eventv1.Command) bool {
+	switch k := c.GetKind().(type) {
+	case *eventv1.Command_SubmitJob:
+		return len(k.SubmitJob.GetSpec().GetKnownChecksum()) > 0
+	case *eventv1.Command_RecordReplica, *eventv1.Command_RecordReferee, *eventv1.Command_ReturnResult:
+		return true
+	}
+	return false
+}
+
+// cutFact takes results and answers out of a fact that was decoded for this reader alone.
+func cutFact(f events.Fact) {
+	switch f := f.(type) {
+	case *eventv1.JobSubmitted:
+		f.Spec = withoutAnswer(f.Spec)
+	case *eventv1.ReplicaReturned:
+		f.Output = nil
+	case *eventv1.ResultReturned:
+		f.Output, f.Proof = nil, nil
+	case *eventv1.ResultRejected:
+		f.Output = nil
+	case *eventv1.RefereeDecided:
+		f.Output = nil
+	}
+}
+
+func cutCommand(c *eventv1.Command) {
+	switch k := c.GetKind().(type) {
+	case *eventv1.Command_SubmitJob:
+		k.SubmitJob.Spec = withoutAnswer(k.SubmitJob.Spec)
+	case *eventv1.Command_RecordReplica:
+		k.RecordReplica.Output = nil
+	case *eventv1.Command_RecordReferee:
+		k.RecordReferee.Output = nil
+	case *eventv1.Command_ReturnResult:
+		k.ReturnResult.Output, k.ReturnResult.Proof = nil, nil
+	}
+}
