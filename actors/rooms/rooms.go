@@ -9,13 +9,18 @@ import (
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/assignment"
 	"github.com/shardy-network/orchestrator/actors/job"
+	"github.com/shardy-network/orchestrator/actors/module"
+	"github.com/shardy-network/orchestrator/actors/pipeline"
 	"github.com/shardy-network/orchestrator/actors/policy"
 	"github.com/shardy-network/orchestrator/actors/shard"
+	"github.com/shardy-network/orchestrator/actors/worker"
 )
 
 // All lists the rooms. The slice belongs to the caller.
 func All() []actors.Kind {
-	return []actors.Kind{&job.Room, &assignment.Room, &policy.Room, &shard.Room}
+	return []actors.Kind{
+		&job.Room, &assignment.Room, &worker.Room, &pipeline.Room, &module.Room, &policy.Room, &shard.Room,
+	}
 }
 
 var byPrefix = func() map[string]actors.Kind {

@@ -178,6 +178,7 @@ type ModuleRefused struct {
 	Original      []byte                 `protobuf:"bytes,1,opt,name=original,proto3" json:"original,omitempty"`
 	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"` // the typed reason
 	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	Rewriter      uint32                 `protobuf:"varint,4,opt,name=rewriter,proto3" json:"rewriter,omitempty"` // version that refused it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -231,6 +232,13 @@ func (x *ModuleRefused) GetDetail() string {
 		return x.Detail
 	}
 	return ""
+}
+
+func (x *ModuleRefused) GetRewriter() uint32 {
+	if x != nil {
+		return x.Rewriter
+	}
+	return 0
 }
 
 type AdmitModule struct {
@@ -338,6 +346,7 @@ type RefuseModule struct {
 	Original      []byte                 `protobuf:"bytes,1,opt,name=original,proto3" json:"original,omitempty"`
 	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	Rewriter      uint32                 `protobuf:"varint,4,opt,name=rewriter,proto3" json:"rewriter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -391,6 +400,13 @@ func (x *RefuseModule) GetDetail() string {
 		return x.Detail
 	}
 	return ""
+}
+
+func (x *RefuseModule) GetRewriter() uint32 {
+	if x != nil {
+		return x.Rewriter
+	}
+	return 0
 }
 
 // Policy is the whole policy of a deployment (actors/policy documents the defaults).
@@ -740,11 +756,12 @@ const file_shardy_event_v1_deployment_proto_rawDesc = "" +
 	"\vcanary_fuel\x18\x06 \x01(\x04R\n" +
 	"canaryFuel\x12\x12\n" +
 	"\x04size\x18\a \x01(\x04R\x04size\x12#\n" +
-	"\rcanonical_nan\x18\b \x01(\bR\fcanonicalNan\"W\n" +
+	"\rcanonical_nan\x18\b \x01(\bR\fcanonicalNan\"s\n" +
 	"\rModuleRefused\x12\x1a\n" +
 	"\boriginal\x18\x01 \x01(\fR\boriginal\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x8a\x02\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x1a\n" +
+	"\brewriter\x18\x04 \x01(\rR\brewriter\"\x8a\x02\n" +
 	"\vAdmitModule\x12\x1a\n" +
 	"\boriginal\x18\x01 \x01(\fR\boriginal\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x1a\n" +
@@ -754,11 +771,12 @@ const file_shardy_event_v1_deployment_proto_rawDesc = "" +
 	"\vcanary_fuel\x18\x06 \x01(\x04R\n" +
 	"canaryFuel\x12\x12\n" +
 	"\x04size\x18\a \x01(\x04R\x04size\x12#\n" +
-	"\rcanonical_nan\x18\b \x01(\bR\fcanonicalNan\"V\n" +
+	"\rcanonical_nan\x18\b \x01(\bR\fcanonicalNan\"r\n" +
 	"\fRefuseModule\x12\x1a\n" +
 	"\boriginal\x18\x01 \x01(\fR\boriginal\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x97\x04\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x1a\n" +
+	"\brewriter\x18\x04 \x01(\rR\brewriter\"\x97\x04\n" +
 	"\x06Policy\x126\n" +
 	"\bstandard\x18\x01 \x01(\v2\x1a.shardy.event.v1.JobPolicyR\bstandard\x122\n" +
 	"\x06stress\x18\x02 \x01(\v2\x1a.shardy.event.v1.JobPolicyR\x06stress\x127\n" +
