@@ -26,8 +26,8 @@ type Options struct {
 	BlobCacheBytes int
 	// BlockCacheBytes is the engine's read cache. Default: 64 MiB.
 	BlockCacheBytes int64
-	// MemTableBytes is the engine's write buffer; up to four exist at a time, and the write-ahead log on disk is as
-	// large as they are. Default: 16 MiB.
+	// MemTableBytes is the engine's write buffer; up to three exist at a time, and the write-ahead logs on disk
+	// are up to four times as large. Default: 16 MiB.
 	MemTableBytes int
 	// RecentRecords and RecentBytes bound the records kept in memory for live tails. Default: 8192 and 8 MiB.
 	RecentRecords, RecentBytes int
@@ -90,10 +90,10 @@ func (o Options) pebble(d *disk, cache *pebble.Cache) *pebble.Options {
 		Comparer:                    pebble.DefaultComparer,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                uint64(o.MemTableBytes),
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: 3,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       40,
-		LBaseMaxBytes:               64 << 20,
+		LBaseMaxBytes:               128 << 20,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 		Logger:                      d,
 		EventListener:               d.listener(),
