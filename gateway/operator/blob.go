@@ -35,12 +35,21 @@ func (a *API) checkContent(ctx context.Context, field string, ref *eventv1.BlobR
 	return nil
 }
 
+// keep stores content.
+func (a *API) keep(ctx context.Context, data []byte) (*eventv1.BlobRef, error) {
+	sum, err := a.deps.Blobs.Put(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	return &eventv1.BlobRef{Sha256: sum[:], Size: uint64(len(data))}, nil
+}
+
 // PutBlob stores content.
 func (a *API) PutBlob(ctx context.Context, req *operatorv1.PutBlobRequest) (*operatorv1.PutBlobResponse, error) {
 	if len(req.Data) > MaxBlobBytes {
 		return nil, refuse("data", "above 16 MiB")
 	}
-	ref, err := a.deps.Blobs.Put(ctx, req.Data)
+	ref, err := a.keep(ctx, req.Data)
 	if err != nil {
 		return nil, err
 	}

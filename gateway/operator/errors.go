@@ -9,6 +9,12 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
 	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/actors/host"
+	"github.com/shardy-network/orchestrator/actors/job"
+	"github.com/shardy-network/orchestrator/actors/module"
+	"github.com/shardy-network/orchestrator/actors/pipeline"
+	"github.com/shardy-network/orchestrator/actors/policy"
+	"github.com/shardy-network/orchestrator/actors/worker"
 	"github.com/shardy-network/orchestrator/events"
 )
 
@@ -84,6 +90,27 @@ var mappings = []mapping{
 	{actors.ErrUnknownFact, connect.CodeDataLoss, "UNKNOWN_FACT"},
 	{actors.ErrUnknownCommand, connect.CodeInternal, "UNKNOWN_COMMAND"},
 	{actors.ErrUndecidable, connect.CodeInternal, "UNDECIDABLE"},
+
+	{host.ErrBusy, connect.CodeResourceExhausted, "BUSY"},
+	{host.ErrStopped, connect.CodeUnavailable, "CLOSING"},
+	{host.ErrUnknownRoom, connect.CodeInternal, "UNKNOWN_ROOM"},
+
+	{job.ErrNotFound, connect.CodeNotFound, "NOT_FOUND"},
+	{job.ErrInvalid, connect.CodeInvalidArgument, "JOB_INVALID"},
+	{job.ErrRequestConflict, connect.CodeAlreadyExists, "REQUEST_CONFLICT"},
+	{job.ErrDecided, connect.CodeFailedPrecondition, "JOB_DECIDED"},
+	{job.ErrDeadLettered, connect.CodeFailedPrecondition, "JOB_DEAD_LETTERED"},
+	{job.ErrNotDeadLettered, connect.CodeFailedPrecondition, "JOB_NOT_DEAD_LETTERED"},
+	{job.ErrTooManyRounds, connect.CodeFailedPrecondition, "JOB_TOO_MANY_ROUNDS"},
+	{pipeline.ErrNotFound, connect.CodeNotFound, "NOT_FOUND"},
+	{pipeline.ErrInvalid, connect.CodeInvalidArgument, "PIPELINE_INVALID"},
+	{pipeline.ErrRequestConflict, connect.CodeAlreadyExists, "REQUEST_CONFLICT"},
+	{pipeline.ErrEnded, connect.CodeFailedPrecondition, "PIPELINE_ENDED"},
+	{policy.ErrInvalid, connect.CodeInvalidArgument, "POLICY_INVALID"},
+	{module.ErrInvalid, connect.CodeInvalidArgument, "MODULE_INVALID"},
+	{worker.ErrInvalid, connect.CodeInvalidArgument, "WORKER_INVALID"},
+	{worker.ErrNotRegistered, connect.CodeNotFound, "NOT_FOUND"},
+	{worker.ErrBanned, connect.CodeFailedPrecondition, "WORKER_BANNED"},
 
 	{context.Canceled, connect.CodeCanceled, "CANCELLED"},
 	{context.DeadlineExceeded, connect.CodeDeadlineExceeded, "DEADLINE"},

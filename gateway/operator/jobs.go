@@ -119,7 +119,7 @@ func (a *API) prepareInput(ctx context.Context, spec *eventv1.JobSpec, payload [
 		if uint64(len(payload)) > limit {
 			return refuse("payload", "above the deployment's max_input_bytes")
 		}
-		ref, err := a.deps.Blobs.Put(ctx, payload)
+		ref, err := a.keep(ctx, payload)
 		spec.Input = ref
 		if err != nil {
 			return err

@@ -22,6 +22,9 @@ type jobView struct {
 
 func (v *jobView) apply(f events.Fact, atUs int64) {
 	j := v.job
+	if timed, ok := f.(interface{ GetAtUs() int64 }); ok && timed.GetAtUs() != 0 {
+		atUs = timed.GetAtUs()
+	}
 	switch f := f.(type) {
 	case *eventv1.JobSubmitted:
 		j.Spec, j.Policy = withoutAnswer(f.Spec), f.Policy

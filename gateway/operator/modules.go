@@ -5,9 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/actors/admission/wasm"
+	"github.com/shardy-network/orchestrator/actors/module"
 	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
@@ -64,7 +68,7 @@ func moduleAddress(original []byte) actors.Address {
 }
 
 // AdmitModule lints, rewrites and tries a module, and records the outcome. What the module itself cannot be blamed for
-// is not recorded.
+// is not recorded. The first verdict of a version of the rewriter stands.
 func (a *API) AdmitModule(ctx context.Context, req *operatorv1.AdmitModuleRequest) (*operatorv1.AdmitModuleResponse, error) {
 	switch {
 	case len(req.Module) == 0 || len(req.Module) > MaxModuleBytes:
@@ -82,84 +86,139 @@ func (a *API) AdmitModule(ctx context.Context, req *operatorv1.AdmitModuleReques
 	}
 	at := moduleAddress(req.Module)
 	known, err := a.knownModule(ctx, at)
-	if _, refused := errors.AsType[*ModuleRefusal](err); err != nil && !(refused && req.Reviewed) {
-		return nil, err
-	}
-	if known != nil {
-		return &operatorv1.AdmitModuleResponse{Module: known}, nil
-	}
-	admit, err := a.tryModule(ctx, req)
-	if refused, ok := errors.AsType[*ModuleRefusal](err); ok {
-		sum := sha256.Sum256(req.Module)
-		_, derr := a.deps.Orchestrator.Do(ctx, at, &eventv1.Command{Kind: &eventv1.Command_RefuseModule{
-			RefuseModule: &eventv1.RefuseModule{Original: sum[:], Code: refused.Code, Detail: refused.Detail},
-		}})
-		if derr != nil {
-			return nil, derr
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if _, err := a.deps.Orchestrator.Do(ctx, at, &eventv1.Command{Kind: &eventv1.Command_AdmitModule{AdmitModule: admit}}); err != nil {
-		return nil, err
-	}
-	known, err = a.knownModule(ctx, at)
 	if known == nil && err == nil {
-		err = fmt.Errorf("%w: %s has no verdict", events.ErrMalformed, at.Stream())
+		known, err = a.judgeModule(ctx, at, req)
 	}
 	if err != nil {
 		return nil, err
 	}
+	a.modules.add(known.Name)
 	return &operatorv1.AdmitModuleResponse{Module: known}, nil
 }
 
-// knownModule answers with the module's first verdict, the refusal as an error; nil without error when there is none.
-func (a *API) knownModule(ctx context.Context, at actors.Address) (*eventv1.ModuleAdmitted, error) {
-	var admitted *eventv1.ModuleAdmitted
-	var refused *ModuleRefusal
-	err := a.readFacts(ctx, at.Stream(), events.Span{Back: true, Limit: 1}, func(f events.Fact, _ events.Record) bool {
-		switch f := f.(type) {
-		case *eventv1.ModuleAdmitted:
-			admitted = f
-		case *eventv1.ModuleRefused:
-			refused = &ModuleRefusal{Code: f.Code, Detail: f.Detail}
-		}
+// knownModule answers with the verdict of this version of the rewriter, a refusal as an error; nil without error when
+// there is none.
+func (a *API) knownModule(ctx context.Context, at actors.Address) (admitted *eventv1.ModuleAdmitted, err error) {
+	var verdict events.Fact
+	err = a.readFacts(ctx, at.Stream(), events.Span{Back: true, Limit: 1}, func(f events.Fact, _ events.Record) bool {
+		verdict = f
 		return false
 	})
 	if errors.Is(err, errNotFound) {
 		return nil, nil
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case refused != nil:
-		return nil, refused
-	case admitted != nil:
-		a.modules.add(admitted.Name)
 	}
-	return admitted, nil
+	if v, ok := verdict.(interface{ GetRewriter() uint32 }); ok && v.GetRewriter() < wasm.RewriterVersion {
+		return nil, nil
+	}
+	return moduleVerdict(verdict)
 }
 
-// tryModule puts a module through the gate and the trial and stores what came out.
-func (a *API) tryModule(ctx context.Context, req *operatorv1.AdmitModuleRequest) (*eventv1.AdmitModule, error) {
-	checked, err := a.deps.Gate.Check(req.Module, req.Reviewed)
-	if err != nil {
-		return nil, err
+// moduleVerdict reads a verdict: what the module's room answers and records.
+func moduleVerdict(v any) (*eventv1.ModuleAdmitted, error) {
+	switch v := v.(type) {
+	case *eventv1.ModuleAdmitted:
+		return v, nil
+	case *eventv1.ModuleRefused:
+		return nil, &ModuleRefusal{Code: v.Code, Detail: v.Detail}
+	default:
+		return nil, fmt.Errorf("%w: a module's verdict is %T", events.ErrMalformed, v)
 	}
-	trial, err := a.deps.Trial.Trial(ctx, req.Module, checked.Rewritten, req.Canary)
-	if err != nil {
-		return nil, err
-	}
-	ref, err := a.deps.Blobs.Put(ctx, checked.Rewritten)
-	if err != nil {
-		return nil, err
-	}
+}
+
+// judgeModule tries a module and has the verdict recorded.
+func (a *API) judgeModule(ctx context.Context, at actors.Address, req *operatorv1.AdmitModuleRequest) (*eventv1.ModuleAdmitted, error) {
 	sum := sha256.Sum256(req.Module)
+	cmd := &eventv1.Command{}
+	admit, err := a.tryModule(ctx, req)
+	if r, ok := errors.AsType[*ModuleRefusal](err); ok {
+		cmd.Kind = &eventv1.Command_RefuseModule{RefuseModule: &eventv1.RefuseModule{
+			Original: sum[:], Code: r.Code, Detail: shorten(r.Detail, module.MaxDetail), Rewriter: wasm.RewriterVersion,
+		}}
+	} else if err != nil {
+		return nil, err
+	} else {
+		admit.Original = sum[:]
+		cmd.Kind = &eventv1.Command_AdmitModule{AdmitModule: admit}
+	}
+	verdict, err := a.deps.Orchestrator.Do(ctx, at, cmd)
+	if err != nil {
+		return nil, err
+	}
+	return moduleVerdict(verdict)
+}
+
+// shorten cuts text to a limit of bytes, at the end of a character.
+func shorten(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "?")
+	for len(s) > limit {
+		_, size := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-size]
+	}
+	return s
+}
+
+var moduleClasses = map[wasm.Class]eventv1.ModuleClass{
+	wasm.Integer:     eventv1.ModuleClass_MODULE_CLASS_INTEGER,
+	wasm.Float:       eventv1.ModuleClass_MODULE_CLASS_FLOAT,
+	wasm.FloatVector: eventv1.ModuleClass_MODULE_CLASS_VECTOR,
+}
+
+// tryModule lints, rewrites and tries a module, and stores what came out.
+func (a *API) tryModule(ctx context.Context, req *operatorv1.AdmitModuleRequest) (*eventv1.AdmitModule, error) {
+	info, err := wasm.Lint(req.Module, wasm.Limits{})
+	if err != nil {
+		return nil, moduleRefusal(err)
+	}
+	canonical := info.Class != wasm.Integer && !req.Reviewed
+	rewritten, err := wasm.Rewrite(req.Module, wasm.Options{CanonicalNaN: canonical})
+	if err != nil {
+		return nil, moduleRefusal(err)
+	}
+	trial, err := a.deps.Trial.Trial(ctx, req.Module, rewritten, req.Canary)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := a.keep(ctx, rewritten)
+	if err != nil {
+		return nil, err
+	}
 	return &eventv1.AdmitModule{
-		Original: sum[:], Name: ref.Sha256, Rewriter: checked.Rewriter, Class: checked.Class, MemoryBytes: checked.MemoryBytes,
-		CanaryFuel: trial.Fuel, Size: ref.Size, CanonicalNan: checked.CanonicalNaN,
+		Name: ref.Sha256, Rewriter: wasm.RewriterVersion, Class: moduleClasses[info.Class],
+		MemoryBytes: uint64(info.MemoryPages) << 16, CanaryFuel: trial.Fuel, Size: ref.Size, CanonicalNan: canonical,
 	}, nil
+}
+
+// moduleRefusal turns what lint or rewriter found into a refusal whose code is the reason's name.
+func moduleRefusal(err error) error {
+	for _, r := range moduleReasons {
+		if errors.Is(err, r.err) {
+			return &ModuleRefusal{Code: r.code, Detail: err.Error()}
+		}
+	}
+	return err
+}
+
+var moduleReasons = []struct {
+	err  error
+	code string
+}{
+	{wasm.ErrMalformed, "malformed"},
+	{wasm.ErrUnsupported, "unsupported"},
+	{wasm.ErrTooLarge, "too_large"},
+	{wasm.ErrComplex, "complex"},
+	{wasm.ErrImports, "imports"},
+	{wasm.ErrMemory, "memory"},
+	{wasm.ErrTable, "table"},
+	{wasm.ErrStart, "start"},
+	{wasm.ErrExports, "exports"},
+	{wasm.ErrSegment, "segment"},
+	{wasm.ErrRecursion, "recursion"},
+	{wasm.ErrThreads, "threads"},
+	{wasm.ErrRelaxedSIMD, "relaxed_simd"},
+	{wasm.ErrReserved, "reserved"},
 }
 
 // ListModules lists the admitted modules.

@@ -68,7 +68,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*API, error) {
 	}
 	for name, missing := range map[string]bool{
 		"orchestrator": deps.Orchestrator == nil, "log": deps.Log == nil, "blobs": deps.Blobs == nil,
-		"catalogue": deps.Catalogue == nil, "module gate": deps.Gate == nil, "module trial": deps.Trial == nil,
+		"catalogue": deps.Catalogue == nil, "module trial": deps.Trial == nil,
 	} {
 		if missing {
 			return nil, fmt.Errorf("%w: no %s", ErrConfig, name)

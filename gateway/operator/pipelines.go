@@ -123,7 +123,7 @@ func (a *API) prepareManifest(ctx context.Context, spec *eventv1.PipelineSpec, c
 		if err != nil {
 			return fmt.Errorf("encode manifest: %w", err)
 		}
-		spec.Manifest, err = a.deps.Blobs.Put(ctx, data)
+		spec.Manifest, err = a.keep(ctx, data)
 		spec.Chunks = uint32(len(chunks))
 		return err
 	}

@@ -37,7 +37,7 @@ type Log interface {
 // An event appended after Put returned MUST NOT become durable before the blob. A blob that is not there is
 // events.ErrNotFound.
 type Blobs interface {
-	Put(ctx context.Context, data []byte) (*eventv1.BlobRef, error)
+	Put(ctx context.Context, data []byte) (sum [32]byte, err error)
 	Open(ctx context.Context, sum [32]byte) (content io.ReadCloser, size int64, err error)
 	Size(ctx context.Context, sum [32]byte) (int64, error)
 }
@@ -88,21 +88,6 @@ type WorkerQuery struct {
 	State string
 }
 
-// ModuleGate is the pure part of a module's admission: lint, rewrite, name. A module that must not be admitted is a
-// *ModuleRefusal.
-type ModuleGate interface {
-	Check(original []byte, reviewed bool) (CheckedModule, error)
-}
-
-// CheckedModule is what the gate found and made.
-type CheckedModule struct {
-	Rewritten    []byte
-	Rewriter     uint32
-	Class        eventv1.ModuleClass
-	MemoryBytes  uint64
-	CanonicalNaN bool
-}
-
 // ModuleTrial compiles and runs a module where it can do no harm. A module that must not be admitted is a
 // *ModuleRefusal; every other error means that nothing was learned about it.
 type ModuleTrial interface {
@@ -136,7 +121,6 @@ type Deps struct {
 	Log          Log
 	Blobs        Blobs
 	Catalogue    Catalogue
-	Gate         ModuleGate
 	Trial        ModuleTrial
 
 	// Status fills in what only the process knows: version, node, key, counters. Optional.

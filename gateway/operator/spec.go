@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"unicode/utf8"
 
+	"github.com/shardy-network/orchestrator/actors/job"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
@@ -13,17 +14,11 @@ const (
 	MaxWatched     = 10_000  // jobs named by one WatchJobs
 	MaxChunks      = 100_000 // of a pipeline's first stage
 	MaxStages      = 16
-	MaxLabels      = 16
 	MaxBlobBytes   = 16 << 20
 	MaxModuleBytes = 1 << 20
 	MaxCanaryBytes = 64 << 10
 	MaxReason      = 500 // characters of a reason
 	maxName        = 128
-	maxLabelKey    = 64
-	maxLabelValue  = 256
-	maxRank        = 8
-	maxPriority    = 100
-	maxTier        = 3
 	// DefaultTenant is whose work it is when nobody says.
 	DefaultTenant = "default"
 )
@@ -113,24 +108,26 @@ func (c *caller) checkWork(spec *eventv1.JobSpec, p *eventv1.Policy) error {
 		return refuse("module", "SHA-256 of an admitted module")
 	case spec.FuelLimit == 0 || spec.FuelLimit > p.GetMaxFuel():
 		return refuse("fuel_limit", "from 1 to the deployment's max_fuel")
-	case spec.MinTier > maxTier:
+	case spec.MinTier > job.MaxTier:
 		return refuse("min_tier", "at most 3")
-	case spec.Priority < -maxPriority || spec.Priority > maxPriority:
+	case spec.MinMemoryBytes > job.MaxMemory:
+		return refuse("min_memory_bytes", "at most 4 GiB")
+	case spec.Priority < -job.MaxPriority || spec.Priority > job.MaxPriority:
 		return refuse("priority", "from -100 to 100")
-	case len(spec.Labels) > MaxLabels:
+	case len(spec.Labels) > job.MaxLabels:
 		return refuse("labels", "too many")
 	case spec.Pipeline != "" || spec.Stage != 0 || spec.Chunk != 0:
 		return refuse("pipeline", "is set by the orchestrator")
 	}
 	for _, l := range spec.Labels {
-		if err := checkText("labels.key", l.GetKey(), maxLabelKey); err != nil || l.GetKey() == "" {
+		if err := checkText("labels.key", l.GetKey(), job.MaxLabelKey); err != nil || l.GetKey() == "" {
 			return refuse("labels.key", "1 to 64 printable characters")
 		}
-		if err := checkText("labels.value", l.GetValue(), maxLabelValue); err != nil {
+		if err := checkText("labels.value", l.GetValue(), job.MaxLabelValue); err != nil {
 			return err
 		}
 	}
-	if err := checkText("request_id", spec.RequestId, maxName); err != nil {
+	if err := checkText("request_id", spec.RequestId, job.MaxRequestID); err != nil {
 		return err
 	}
 	if err := c.checkKind(spec); err != nil {
@@ -187,7 +184,7 @@ func checkOutput(o *eventv1.OutputSpec, limit uint64) error {
 	switch {
 	case !known:
 		return refuse("output.dtype", "unknown")
-	case len(o.GetShape()) > maxRank:
+	case len(o.GetShape()) > job.MaxRank:
 		return refuse("output.shape", "rank is at most 8")
 	case o.GetMaxBytes() > limit:
 		return refuse("output.max_bytes", "above the deployment's max_output_bytes")
