@@ -10,6 +10,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/events"
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
 // wake makes a restarted entity load its stream, so that effects which were lost with it are repeated.
@@ -46,6 +47,7 @@ func (e *entityActor) Receive(ctx actor.Context) {
 			if err := e.load(nil); err != nil {
 				panic(err)
 			}
+			e.repeat()
 		}
 	}
 }
@@ -59,7 +61,7 @@ func (e *entityActor) logPanic() {
 	}
 }
 
-// load rebuilds the entity from its stream and repeats what is open. each sees the records.
+// load rebuilds the entity from its stream. each sees the records.
 func (e *entityActor) load(each func(events.Record)) error {
 	e.loaded = false
 	entity := e.kind.Open(e.addr.ID)
@@ -72,9 +74,17 @@ func (e *entityActor) load(each func(events.Record)) error {
 		return fmt.Errorf("load %s: %w", e.stream, err)
 	}
 	e.entity, e.expect, e.loaded = entity, events.At(rev), true
-	id := events.NewCommandID([]byte("load"), []byte(e.stream), fmt.Append(nil, rev))
-	e.carryOut(id, entity.React(nil), true)
 	return nil
+}
+
+// repeat carries out what a crash may have cost: the open effects of an entity that was loaded.
+func (e *entityActor) repeat() {
+	rev, exists := e.expect.Rev()
+	if !exists {
+		return
+	}
+	id := events.NewCommandID([]byte("load"), []byte(e.stream), fmt.Append(nil, rev))
+	e.carryOut(id, e.entity.React(nil), true)
 }
 
 func (e *entityActor) handle(o *order) {
@@ -87,6 +97,12 @@ func (e *entityActor) handle(o *order) {
 		} else if err := e.load(nil); err != nil {
 			o.answer(nil, err)
 			panic(err)
+		} else {
+			e.repeat()
+		}
+		if reopens(o.cmd) && e.expect != events.Absent { // loading did it
+			o.answer(nil, nil)
+			return
 		}
 	}
 	for range maxConflicts {
@@ -105,16 +121,25 @@ func (e *entityActor) handle(o *order) {
 			o.answer(nil, err)
 			panic(err)
 		case outcome == appended:
-			e.commit(o, d)
+			e.evolve(o, d.Facts)
+			e.follow(o, d)
 			return
-		case outcome == found: // loading repeated the effects
-			e.shard.host.notify(e.addr, d.Facts)
-			o.answer(d.Reply, nil)
+		case outcome == found:
+			e.follow(o, d)
 			return
 		}
 	}
 	o.answer(nil, fmt.Errorf("%s: %w", e.stream, events.ErrConflict))
 	panic(fmt.Errorf("%s: lost %d races", e.stream, maxConflicts))
+}
+
+// reopens reports whether a command asks for nothing but what loading an entity does anyway.
+func reopens(cmd *eventv1.Command) bool {
+	switch cmd.Kind.(type) {
+	case *eventv1.Command_ReopenJob, *eventv1.Command_ReopenPipeline, *eventv1.Command_OpenSlot:
+		return true
+	}
+	return false
 }
 
 type outcome int
@@ -160,21 +185,26 @@ func (e *entityActor) lookUp(o *order, cause error) (outcome, error) {
 	case mine:
 		return found, nil
 	case errors.Is(cause, events.ErrConflict):
+		e.repeat()
 		return decideNew, nil
 	}
 	e.loaded = false
 	return 0, cause
 }
 
-// commit follows a durable append: evolve, tell the observers, answer, carry out the effects.
-func (e *entityActor) commit(o *order, d actors.Decision) {
-	for _, f := range d.Facts {
+// evolve takes the facts that were appended into the entity.
+func (e *entityActor) evolve(o *order, facts []events.Fact) {
+	for _, f := range facts {
 		if err := e.entity.Evolve(f); err != nil {
 			e.loaded = false
 			o.answer(nil, err)
 			panic(fmt.Errorf("evolve %s: %w", e.stream, err))
 		}
 	}
+}
+
+// follow is what comes after the facts are durable: observers hear of them, the answer leaves, effects begin.
+func (e *entityActor) follow(o *order, d actors.Decision) {
 	h := e.shard.host
 	h.counters.events.Add(int64(len(d.Facts)))
 	h.notify(e.addr, d.Facts)

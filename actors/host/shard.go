@@ -51,7 +51,8 @@ func newShard(h *Host, index int) *shard {
 		kids: map[actors.Address]*entry{}, byPID: map[string]*entry{}, lru: list.New(),
 	}
 	s.deadlines.init(s)
-	props := actor.PropsFromProducer(func() actor.Actor { return (*shardActor)(s) },
+	props := actor.PropsFromProducer(
+		func() actor.Actor { return (*shardActor)(s) },
 		actor.WithMailbox(actor.UnboundedLockfree()),
 		actor.WithSupervisor(backoff{min: 50 * time.Millisecond, max: 5 * time.Second, window: time.Minute}),
 	)
