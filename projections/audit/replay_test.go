@@ -8,12 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/memlog"
+	"github.com/shardy-network/orchestrator/events/pebblelog"
 	"github.com/shardy-network/orchestrator/projections/audit"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
@@ -472,4 +474,46 @@ func BenchmarkReplay(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(len(all))*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkReplayEmbedded audits the log that deployments have: on disk.
+func BenchmarkReplayEmbedded(b *testing.B) {
+	w := newWorld(b)
+	for range 5000 {
+		w.submit(true)
+		w.work()
+	}
+	var names []string
+	streams := map[string][]events.Draft{}
+	n := 0
+	for _, r := range w.records() {
+		if streams[r.Stream] == nil {
+			names = append(names, r.Stream)
+		}
+		streams[r.Stream] = append(streams[r.Stream], r.Draft)
+		n++
+	}
+	log, err := pebblelog.Open(b.TempDir(), pebblelog.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer log.Close()
+	var lanes errgroup.Group
+	lanes.SetLimit(256)
+	for _, name := range names {
+		lanes.Go(func() error {
+			_, err := log.Append(context.Background(), name, events.Absent, streams[name]...)
+			return err
+		})
+	}
+	if err := lanes.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if r := replay(b, log, audit.Options{SkipEvidence: true}); !r.Clean() {
+			b.Fatal(r.Found)
+		}
+	}
+	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
