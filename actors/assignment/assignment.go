@@ -75,7 +75,7 @@ type State struct {
 	MaxAttempts uint32   // of the last dispatch
 	Counted     uint32   // attempts lost that count against MaxAttempts
 	Free        uint32   // attempts lost that do not
-	Excluded    [][]byte // workers that lost the slot by their own doing, oldest first; they do not get it again
+	Excluded    [][]byte // workers whose lost attempts counted, oldest first: others come before them
 	Recalled    bool     // the cancellation took the slot out of a worker's hands
 
 	Result *eventv1.ResultReturned // returned only

@@ -25,11 +25,9 @@ func Evolve(s State, fact events.Fact) (State, error) {
 		s.Phase = Waiting
 		if f.Counts {
 			s.Counted++
+			s.exclude()
 		} else {
 			s.Free++
-		}
-		if excludes(f.Reason) {
-			s.exclude()
 		}
 	case *eventv1.ResultReturned:
 		s.Phase, s.Result = Returned, f
@@ -66,10 +64,4 @@ func counts(r eventv1.StripReason) bool {
 		return false
 	}
 	return true
-}
-
-// excludes reports whether a worker that lost the slot for this reason should not get it again. One that merely lost
-// its connection may: in a small fleet there is nobody else.
-func excludes(r eventv1.StripReason) bool {
-	return counts(r) && r != eventv1.StripReason_STRIP_REASON_SOCKET_DROPPED
 }

@@ -8,14 +8,11 @@ import (
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
-// React says what follows from facts; without facts, the deadline of a slot that was loaded while in flight. The rest
-// of what is open is repeated when the job says that it still wants the slot (OpenSlot).
+// React says what follows from facts; without facts, what is open and has to be repeated after loading, for the process
+// may have died between the append and its effects.
 func React(s State, facts []events.Fact) []actors.Effect {
 	if len(facts) == 0 {
-		if s.InFlight() {
-			return []actors.Effect{s.deadline()}
-		}
-		return nil
+		return s.open()
 	}
 	switch f := facts[len(facts)-1].(type) {
 	case *eventv1.AssignmentDispatched:
@@ -99,7 +96,7 @@ func tally(reason eventv1.StripReason) *eventv1.Tally {
 	return nil
 }
 
-// open repeats a slot's open effects after a restart.
+// open repeats a slot's open effects: after loading, and when the job asks for them. Receivers know repeats.
 func (s *State) open() []actors.Effect {
 	switch s.Phase {
 	case Dispatched, Running:

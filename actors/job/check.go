@@ -17,7 +17,7 @@ import (
 const (
 	MaxRank       = 8
 	MaxTier       = 3
-	MaxPriority   = 1000 // and its negative
+	MaxPriority   = 100 // and its negative: what the dispatcher tells apart
 	MaxLabels     = 16
 	MaxLabelKey   = 64
 	MaxLabelValue = 256

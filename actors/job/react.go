@@ -46,10 +46,18 @@ func React(s State, facts []events.Fact) []actors.Effect {
 	return effects
 }
 
-// reopen repeats the open effects: every open slot is asked to repeat its own, and the referee is asked again.
+// reopen repeats the effects that the process may have died before. An open job asks every open slot to repeat its own,
+// and the referee again. A decided one is forgotten and settled again, but not counted again: the counts are the only
+// effects whose receivers cannot tell a repeat.
 func (s *State) reopen() []actors.Effect {
-	if s.Phase != Open {
+	switch s.Phase {
+	case Absent:
 		return nil
+	case Open:
+	case Cancelled:
+		return s.settle(s.cancelSlots([]actors.Effect{actors.Forget{Job: s.ID}}, s.Reason))
+	default:
+		return s.settle([]actors.Effect{actors.Forget{Job: s.ID}})
 	}
 	var effects []actors.Effect
 	for i := range s.Slots {
