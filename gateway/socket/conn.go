@@ -46,6 +46,7 @@ type Conn struct {
 	rtt      atomic.Int64 // lowest round trip seen, nanoseconds; 0: none yet
 	pinged   atomic.Int64 // when the last ping left
 	pongs    atomic.Int64
+	next     [1]byte // scratch of Read
 
 	send sync.Mutex // held while messages are handed to ws: keeps those of one Send together
 }
@@ -146,30 +147,24 @@ func (c *Conn) Next() (binary bool, body io.Reader, err error) {
 // ErrTooLong means that a message is longer than the buffer for it.
 var ErrTooLong = errors.New("socket: message is too long")
 
-// Read reads a message to its end into buf, which bounds it, and returns how long it is.
-func Read(body io.Reader, buf []byte) (int, error) {
-	n := 0
-	for n < len(buf) {
-		k, err := body.Read(buf[n:])
+// Read reads a message to its end into buf. When the message is longer the error is ErrTooLong, and next is the byte
+// behind buf: the caller may go on reading.
+func (c *Conn) Read(body io.Reader, buf []byte) (n int, next byte, err error) {
+	for {
+		into := buf[n:]
+		if len(into) == 0 {
+			into = c.next[:]
+		}
+		k, err := body.Read(into)
+		if n == len(buf) && k > 0 {
+			return n, c.next[0], ErrTooLong
+		}
 		n += k
 		if err == io.EOF {
-			return n, nil
+			return n, 0, nil
 		}
 		if err != nil {
-			return n, err
-		}
-	}
-	var one [1]byte
-	for {
-		k, err := body.Read(one[:])
-		if k > 0 {
-			return n, ErrTooLong
-		}
-		if err == io.EOF {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
+			return n, 0, err
 		}
 	}
 }

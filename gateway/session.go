@@ -1,0 +1,336 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/actors/dispatch"
+	"github.com/shardy-network/orchestrator/gateway/socket"
+	"github.com/shardy-network/orchestrator/gateway/wire"
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
+	workerv1 "github.com/shardy-network/orchestrator/proto/shardy/worker/v1"
+)
+
+// session is one WebSocket of a worker. One goroutine reads; everything else may be called from any.
+type session struct {
+	door   *Door
+	conn   *socket.Conn
+	ip     netip.Addr
+	reader *wire.Reader[*workerv1.FromWorker] // owned by the reading goroutine
+	window messageWindow                      // owned by the reading goroutine
+
+	// Set by the handshake before the session is in the table, then fixed.
+	key     [32]byte
+	owner   []byte
+	group   string
+	id      []byte           // 16 bytes
+	proven  bool             // a proof on record is still valid
+	profile *eventv1.Profile // the claim; set before the test goroutine
+
+	phase    atomic.Uint32 // wire.Phase
+	maxFrame atomic.Uint64
+	awaiting atomic.Int64 // when the meta of a payload that is still to come arrived, nanoseconds; 0: none
+	answers  chan *workerv1.BenchmarkAnswer
+
+	mu       sync.Mutex
+	ended    bool                    // guarded by mu; nothing is put into the maps afterwards
+	welcomed bool                    // guarded by mu
+	tasks    map[uint64]*task        // in flight; guarded by mu
+	settling map[uint64]struct{}     // results on their way to the log; guarded by mu
+	settled  []*workerv1.TaskSettled // answers that have not been sent; guarded by mu
+	ready    dispatch.Worker         // what the dispatcher was told, or will be; Tier 0: not admitted; guarded by mu
+	credits  uint32                  // what the worker asked for last; guarded by mu
+	drained  bool                    // takes no new tasks; guarded by mu
+	testing  bool                    // a test goroutine is there; guarded by mu
+	inFlight uint64                  // bytes of results being checked and staged; guarded by mu
+	freed    *sync.Cond              // of mu: inFlight fell; nil until needed
+}
+
+// task is an attempt in this worker's hands.
+type task struct {
+	actors.Task
+	acked bool // guarded by the session's mu
+}
+
+func (s *session) at(p wire.Phase) bool { return wire.Phase(s.phase.Load()) == p }
+
+// begin is the session's first goroutine: the handshake, on a stack that may grow. The reading goes on in another, so
+// that an idle session has a small one.
+func (s *session) begin() {
+	s.conn.Ping()
+	stop := context.AfterFunc(s.door.ctx, func() {
+		s.close(wire.Errorf(workerv1.ErrorCode_ERROR_CODE_DRAINING, "the orchestrator is closing"))
+	})
+	err := s.handshake()
+	stop()
+	if err != nil {
+		s.failed(err)
+		s.finish()
+		return
+	}
+	s.door.spawn(func() {
+		s.failed(s.read())
+		s.finish()
+	})
+}
+
+// finish waits for the peer to take our last words, then frees what the connection held.
+func (s *session) finish() {
+	s.conn.Discard()
+	s.door.guard.leave(s.ip)
+}
+
+// failed ends the session for the error that reading or the handshake ended with.
+func (s *session) failed(err error) {
+	var rejected *rejection
+	if errors.As(err, &rejected) {
+		s.reject(rejected)
+		return
+	}
+	var breach *wire.Error
+	if errors.As(err, &breach) {
+		s.close(breach)
+		return
+	}
+	if end := s.reader.End(); end != nil && errors.As(end, &breach) {
+		s.close(breach)
+		return
+	}
+	s.drop(err)
+}
+
+// read takes messages until the connection or the protocol breaks.
+func (s *session) read() error {
+	for {
+		in, buf, err := s.next()
+		if err != nil {
+			s.misfit(in, err)
+			return err
+		}
+		if err := wire.Phase(s.phase.Load()).Check(in.Message); err != nil {
+			releaseBuffer(buf)
+			return err
+		}
+		if err := s.handle(in, buf); err != nil {
+			return err
+		}
+	}
+}
+
+// next reads until a whole message is there. buf holds the payload and belongs to the caller.
+func (s *session) next() (in wire.Incoming[*workerv1.FromWorker], buf *buffer, err error) {
+	for {
+		binary, body, err := s.conn.Next()
+		if err != nil {
+			return in, nil, err
+		}
+		if !s.window.take(s.conn.Heard(), s.door.cfg.MessagesPerSecond) {
+			return in, nil, wire.Errorf(workerv1.ErrorCode_ERROR_CODE_RATE, "more than %d messages a second", s.door.cfg.MessagesPerSecond)
+		}
+		s.reader.SetMaxPayload(s.maxFrame.Load())
+		size, payload := s.reader.Pending()
+		limit := wire.MaxMeta
+		if payload {
+			limit = int(size)
+		}
+		data, buf, err := s.body(body, limit, payload)
+		switch {
+		case errors.Is(err, socket.ErrTooLong) && !payload:
+			return in, nil, wire.Errorf(workerv1.ErrorCode_ERROR_CODE_TOO_LARGE, "message above %d bytes", wire.MaxMeta)
+		case errors.Is(err, socket.ErrTooLong):
+			// The reader sees one byte too many and calls it what it is.
+			data = make([]byte, size+1)
+		case err != nil:
+			return in, nil, err
+		}
+		in, done, err := s.reader.Feed(binary, data)
+		if err != nil {
+			releaseBuffer(buf)
+			return in, nil, err
+		}
+		if done {
+			s.awaiting.Store(0)
+			if !in.Carries {
+				releaseBuffer(buf)
+				buf = nil
+			}
+			return in, buf, nil
+		}
+		releaseBuffer(buf)
+		s.awaiting.Store(time.Now().UnixNano())
+	}
+}
+
+func (s *session) body(body io.Reader, limit int, payload bool) ([]byte, *buffer, error) {
+	first := limit
+	if !payload {
+		first = metaBuffer
+	}
+	buf := takeBuffer(first)
+	n, next, err := s.conn.Read(body, buf.b[:first])
+	if err == nil {
+		return buf.b[:n], buf, nil
+	}
+	defer releaseBuffer(buf)
+	if payload || !errors.Is(err, socket.ErrTooLong) {
+		return nil, nil, err
+	}
+	long := takeBuffer(limit) // a rare long meta
+	copy(long.b, buf.b[:n])
+	long.b[n] = next
+	k, _, err := s.conn.Read(body, long.b[n+1:limit])
+	if err != nil {
+		releaseBuffer(long)
+		return nil, nil, err
+	}
+	return long.b[:n+1+k], long, nil
+}
+
+// handle acts on one message of the phases PhaseTest and PhaseWork.
+func (s *session) handle(in wire.Incoming[*workerv1.FromWorker], buf *buffer) error {
+	switch m := in.Message.GetKind().(type) {
+	case *workerv1.FromWorker_TaskResult:
+		return s.result(m.TaskResult, in, buf)
+	case *workerv1.FromWorker_TaskAck:
+		s.ack(m.TaskAck.GetTokens())
+	case *workerv1.FromWorker_TaskProgress:
+		s.progress(m.TaskProgress)
+	case *workerv1.FromWorker_TaskFailed:
+		s.taskFailed(m.TaskFailed)
+	case *workerv1.FromWorker_Credits:
+		s.setCredits(m.Credits.GetCredits())
+	case *workerv1.FromWorker_Drain:
+		s.drainFromThere()
+	case *workerv1.FromWorker_BenchmarkAnswer:
+		select {
+		case s.answers <- m.BenchmarkAnswer:
+		default:
+			return wire.Errorf(workerv1.ErrorCode_ERROR_CODE_OUT_OF_ORDER, "an answer that nobody waits for")
+		}
+	}
+	return nil
+}
+
+// close ends the session for a typed reason. The first end counts.
+func (s *session) close(why *wire.Error) {
+	reason := eventv1.StripReason_STRIP_REASON_PROTOCOL
+	switch why.Code {
+	case workerv1.ErrorCode_ERROR_CODE_BANNED:
+		reason = eventv1.StripReason_STRIP_REASON_BANNED
+	case workerv1.ErrorCode_ERROR_CODE_TIMEOUT, workerv1.ErrorCode_ERROR_CODE_SLOW_READER:
+		reason = eventv1.StripReason_STRIP_REASON_SOCKET_DROPPED
+	case workerv1.ErrorCode_ERROR_CODE_DRAINING, workerv1.ErrorCode_ERROR_CODE_UNAVAILABLE:
+		reason = keepTasks
+	}
+	if !s.leave(reason, why.Error()) {
+		return
+	}
+	s.door.count.closed[min(int(why.Code), len(s.door.count.closed)-1)].Add(1)
+	last, err := wire.AppendFromOrchestrator(nil, &workerv1.FromOrchestrator{Kind: &workerv1.FromOrchestrator_Error{
+		Error: &workerv1.Error{Code: why.Code, Detail: clip(why.Detail)},
+	}})
+	if err != nil {
+		last = nil
+	}
+	s.end(wire.CloseCode(why.Code), why.Error(), last)
+}
+
+// drop ends the session because its socket is gone, or was closed by the worker.
+func (s *session) drop(err error) {
+	if s.leave(eventv1.StripReason_STRIP_REASON_SOCKET_DROPPED, "") {
+		s.door.log.Debug("worker gone", "worker", s.short(), "cause", err)
+	}
+	_ = s.conn.Close()
+}
+
+func (s *session) end(code int, reason string, last []byte) {
+	if last != nil {
+		s.conn.End(code, reason, s.door.cfg.CloseLinger, last)
+		return
+	}
+	s.conn.End(code, reason, s.door.cfg.CloseLinger)
+}
+
+// keepTasks stands for no strip at all: the tasks stay assigned.
+const keepTasks = eventv1.StripReason_STRIP_REASON_UNSPECIFIED
+
+// leave takes the session out of the table, once, and has its tasks stripped. It reports whether it was this call.
+func (s *session) leave(reason eventv1.StripReason, why string) bool {
+	tasks, ok := s.seal()
+	if !ok {
+		return false
+	}
+	if !s.door.table.remove(s) {
+		return true // never got in, or was replaced: the new session speaks for the worker
+	}
+	if reason != keepTasks {
+		for _, t := range tasks {
+			s.door.strip(t.Task, reason, why)
+		}
+	}
+	s.door.deps.Orchestrator.WorkerGone(s.key[:])
+	s.door.tell(actors.WorkerAddress(s.key[:]), &eventv1.Command{Kind: &eventv1.Command_DisconnectWorker{
+		DisconnectWorker: &eventv1.DisconnectWorker{Session: s.id, Why: clip(why)},
+	}}, 0)
+	return true
+}
+
+// seal marks the session as ended and takes its tasks.
+func (s *session) seal() (map[uint64]*task, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil, false
+	}
+	s.ended = true
+	tasks := s.tasks
+	s.tasks = nil
+	if s.freed != nil {
+		s.freed.Broadcast()
+	}
+	return tasks, true
+}
+
+// busy counts tasks in flight and in settlement.
+func (s *session) busy() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.tasks) + len(s.settling)
+}
+
+func (s *session) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// say queues one message.
+func (s *session) say(m *workerv1.FromOrchestrator) {
+	buf := takeBuffer(metaBuffer)
+	b, err := wire.AppendFromOrchestrator(buf.b[:0], m)
+	if err == nil {
+		err = s.conn.Send(b)
+	}
+	releaseBuffer(buf)
+	if err != nil {
+		s.unsaid(err)
+	}
+}
+
+// unsaid ends the session for a message that could not be queued.
+func (s *session) unsaid(err error) {
+	switch {
+	case errors.Is(err, socket.ErrQueueFull):
+		s.close(wire.Errorf(workerv1.ErrorCode_ERROR_CODE_SLOW_READER, "%d bytes wait to be read", s.conn.Queued()))
+	case !s.hasEnded():
+		s.drop(err)
+	}
+}
+
+func (s *session) short() string { return shortKey(s.key[:]) }
