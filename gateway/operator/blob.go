@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/blobs"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
@@ -22,13 +23,14 @@ func (a *API) checkContent(ctx context.Context, field string, ref *eventv1.BlobR
 	if err := checkRef(field, ref, limit); err != nil {
 		return err
 	}
-	size, err := a.deps.Blobs.Size(ctx, [32]byte(ref.Sha256))
-	if errors.Is(err, events.ErrNotFound) {
+	content, size, err := a.deps.Blobs.Open(ctx, [32]byte(ref.Sha256))
+	if errors.Is(err, blobs.ErrNotFound) {
 		return fmt.Errorf("%s: %w", field, errBlob)
 	}
 	if err != nil {
 		return err
 	}
+	content.Close()
 	if uint64(size) != ref.Size {
 		return refuse(field, "the content has another size")
 	}
@@ -37,11 +39,11 @@ func (a *API) checkContent(ctx context.Context, field string, ref *eventv1.BlobR
 
 // keep stores content.
 func (a *API) keep(ctx context.Context, data []byte) (*eventv1.BlobRef, error) {
-	sum, err := a.deps.Blobs.Put(ctx, data)
+	ref, err := a.deps.Blobs.Put(ctx, data)
 	if err != nil {
 		return nil, err
 	}
-	return &eventv1.BlobRef{Sha256: sum[:], Size: uint64(len(data))}, nil
+	return &eventv1.BlobRef{Sha256: ref.Sum[:], Size: uint64(len(data))}, nil
 }
 
 // PutBlob stores content.
@@ -62,7 +64,7 @@ func (a *API) sendContent(ctx context.Context, ref *eventv1.BlobRef, send func(p
 		return fmt.Errorf("%w: a fact names no content", events.ErrMalformed)
 	}
 	content, _, err := a.deps.Blobs.Open(ctx, [32]byte(ref.Sha256))
-	if errors.Is(err, events.ErrNotFound) {
+	if errors.Is(err, blobs.ErrNotFound) {
 		return fmt.Errorf("%w: content %x is missing", events.ErrCorrupt, ref.Sha256)
 	}
 	if err != nil {
@@ -126,7 +128,7 @@ func (a *API) serveBlob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	content, size, err := a.deps.Blobs.Open(r.Context(), sum)
-	if errors.Is(err, events.ErrNotFound) {
+	if errors.Is(err, blobs.ErrNotFound) {
 		http.Error(w, "no such content", http.StatusNotFound)
 		return
 	}
@@ -151,7 +153,10 @@ func (a *API) serveBlob(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	_, _ = io.Copy(w, content) // the reader sees by the length that a copy broke off
+	// Unverified bytes must not look whole: a copy that ends early, or in an error, drops the connection.
+	if n, err := io.Copy(w, content); err != nil || n != size {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 func cacheControl(public bool) string {

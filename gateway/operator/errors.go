@@ -16,6 +16,7 @@ import (
 	"github.com/shardy-network/orchestrator/actors/policy"
 	"github.com/shardy-network/orchestrator/actors/worker"
 	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/blobs"
 )
 
 // ErrorDomain is the domain of every ErrorInfo detail.
@@ -90,6 +91,10 @@ var mappings = []mapping{
 	{actors.ErrUnknownFact, connect.CodeDataLoss, "UNKNOWN_FACT"},
 	{actors.ErrUnknownCommand, connect.CodeInternal, "UNKNOWN_COMMAND"},
 	{actors.ErrUndecidable, connect.CodeInternal, "UNDECIDABLE"},
+
+	{blobs.ErrNotFound, connect.CodeNotFound, "NOT_FOUND"},
+	{blobs.ErrTooLarge, connect.CodeInvalidArgument, "TOO_LARGE"},
+	{blobs.ErrCorrupt, connect.CodeDataLoss, "CORRUPT"},
 
 	{host.ErrBusy, connect.CodeResourceExhausted, "BUSY"},
 	{host.ErrStopped, connect.CodeUnavailable, "CLOSING"},

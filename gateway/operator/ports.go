@@ -8,6 +8,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/blobs"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
@@ -32,14 +33,13 @@ type Log interface {
 	Head(ctx context.Context) (events.Position, error)
 }
 
-// Blobs is content by its SHA-256.
+// Blobs is content by its SHA-256; a *blobs.Store is one.
 //
 // An event appended after Put returned MUST NOT become durable before the blob. A blob that is not there is
-// events.ErrNotFound.
+// blobs.ErrNotFound.
 type Blobs interface {
-	Put(ctx context.Context, data []byte) (sum [32]byte, err error)
+	Put(ctx context.Context, data []byte) (blobs.Ref, error)
 	Open(ctx context.Context, sum [32]byte) (content io.ReadCloser, size int64, err error)
-	Size(ctx context.Context, sum [32]byte) (int64, error)
 }
 
 // Catalogue answers lists. Each list is in a fixed order; next is the place to continue after, empty at the end.

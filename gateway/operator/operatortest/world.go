@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -22,7 +21,7 @@ import (
 	"github.com/shardy-network/orchestrator/actors/dispatch"
 	"github.com/shardy-network/orchestrator/actors/host"
 	"github.com/shardy-network/orchestrator/actors/rooms"
-	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/blobs"
 	"github.com/shardy-network/orchestrator/events/memlog"
 	"github.com/shardy-network/orchestrator/gateway/operator"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
@@ -36,7 +35,7 @@ type Answer func(w *World, t actors.Task)
 type World struct {
 	Log   *memlog.Log
 	Host  *host.Host
-	Blobs *Blobs
+	Blobs *blobs.Store
 	API   *operator.API
 	URL   string
 
@@ -48,10 +47,13 @@ type World struct {
 // Start runs a world until the test ends. Its workers answer with the input; see Do.
 func Start(t testing.TB, cfg operator.Config) *World {
 	t.Helper()
-	w := &World{Log: memlog.New(), Blobs: NewBlobs(), answer: Echo}
+	w := &World{Log: memlog.New(), answer: Echo}
 	var err error
+	if w.Blobs, err = blobs.Open(t.Context(), "mem://", blobs.Options{Log: w.Log}); err != nil {
+		t.Fatal(err)
+	}
 	w.Host, err = host.New(host.Config{
-		Log: w.Log, Rooms: rooms.Of, Courier: w, Blobs: w.Blobs, Node: "test", Shards: 4,
+		Log: w.Log, Rooms: rooms.Of, Courier: w, Blobs: contents{w.Blobs}, Node: "test", Shards: 4,
 		Logger: slog.New(slog.DiscardHandler), FlushEvery: time.Millisecond, CountEvery: time.Millisecond,
 	})
 	if err != nil {
@@ -84,7 +86,7 @@ func Start(t testing.TB, cfg operator.Config) *World {
 		server.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := errors.Join(w.Host.Close(ctx), w.Log.Close()); err != nil {
+		if err := errors.Join(w.Host.Close(ctx), w.Blobs.Close(), w.Log.Close()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -196,45 +198,16 @@ func (trial) Trial(_ context.Context, _, _, canary []byte) (operator.TrialResult
 	return operator.TrialResult{Fuel: 42}, nil
 }
 
-// Blobs is content in memory.
-type Blobs struct {
-	mu sync.Mutex
-	m  map[[32]byte][]byte
+// contents is the store as the host wants it.
+type contents struct{ *blobs.Store }
+
+func (c contents) Get(ctx context.Context, sum [32]byte) ([]byte, error) {
+	return c.Store.Get(ctx, sum, 64<<20)
 }
 
-// NewBlobs returns an empty store.
-func NewBlobs() *Blobs { return &Blobs{m: map[[32]byte][]byte{}} }
-
-// Put keeps a copy.
-func (b *Blobs) Put(_ context.Context, data []byte) ([32]byte, error) {
-	sum := sha256.Sum256(data)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.m[sum] = bytes.Clone(data)
-	return sum, nil
-}
-
-// Get returns content.
-func (b *Blobs) Get(_ context.Context, sum [32]byte) ([]byte, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	data, ok := b.m[sum]
-	if !ok {
-		return nil, events.ErrNotFound
-	}
-	return data, nil
-}
-
-// Open reads content.
-func (b *Blobs) Open(ctx context.Context, sum [32]byte) (io.ReadCloser, int64, error) {
-	data, err := b.Get(ctx, sum)
-	return io.NopCloser(bytes.NewReader(data)), int64(len(data)), err
-}
-
-// Size is the length of content.
-func (b *Blobs) Size(ctx context.Context, sum [32]byte) (int64, error) {
-	data, err := b.Get(ctx, sum)
-	return int64(len(data)), err
+func (c contents) Put(ctx context.Context, data []byte) ([32]byte, error) {
+	ref, err := c.Store.Put(ctx, data)
+	return ref.Sum, err
 }
 
 // Client is an HTTP client that sends a bearer token.
