@@ -66,7 +66,7 @@ static f64 normal(u64 random) {
 }
 
 u64 SHARDY_EXPORT(shardy_run)(const Paths *in, u32 size) {
-  if (size != sizeof(Paths) || in->steps == 0) __builtin_trap();
+  if (size != sizeof(Paths) || in->steps == 0 || in->zero) __builtin_trap();
   const u64 golden = 0x9E3779B97F4A7C15ull;
   f64 dt = in->years / in->steps;
   f64 drift = (in->rate - 0.5 * in->volatility * in->volatility) * dt;
