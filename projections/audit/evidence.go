@@ -40,6 +40,7 @@ func examine(ctx context.Context, log events.Log, opts Options, found *findings)
 		sum.Unattested += x.sum.Unattested
 		sum.Replicas += x.sum.Replicas
 		sum.Checksums += x.sum.Checksums
+		sum.Proofs += x.sum.Proofs
 		sum.Placements += x.sum.Placements
 		sum.Blobs += x.sum.Blobs
 		found.merge(x.found)
@@ -180,6 +181,7 @@ func (x *examiner) slot(ctx context.Context, r *events.Record, job string, slot 
 	case *eventv1.ResultReturned:
 		h.result = f
 		x.returned(r, e, h, job, slot)
+		return x.further(ctx, r, e, f)
 	case *eventv1.ResultRejected:
 		x.rejected(r, e, h, job, slot, f)
 	}

@@ -344,6 +344,26 @@ func TestWronglyRefusedSignature(t *testing.T) {
 	}
 }
 
+// TestFurtherProofsAreVerifiedAgain multiplies two numbers, once rightly and once wrongly.
+func TestFurtherProofsAreVerifiedAgain(t *testing.T) {
+	for product, want := range map[byte]uint64{6: 0, 7: 1} {
+		w := newWorld(t)
+		spec := w.spec()
+		spec.Proof = &eventv1.ProofSpec{System: eventv1.ProofSystem_PROOF_SYSTEM_FREIVALDS_I8}
+		spec.Input = w.blob([]byte{1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 3})
+		id := events.DeriveEntityID([]byte("product"))
+		w.do(actors.JobAddress(id), &eventv1.Command{Kind: &eventv1.Command_SubmitJob{SubmitJob: &eventv1.SubmitJob{Spec: spec, Policy: rules(true)}}})
+		w.answer(w.take(0), string([]byte{product, 0, 0, 0}), func(c *eventv1.ReturnResult) { c.ProofSeed = make([]byte, 32) })
+		r := replay(t, w.log, audit.Options{Blobs: w})
+		if r.Evidence.Proofs != 1 || r.Divergences != want {
+			t.Errorf("2 x 3 = %d: %d proofs, %v", product, r.Evidence.Proofs, r.Found)
+		}
+		if first, ok := r.First(); ok && first.Kind != audit.Proof {
+			t.Errorf("found %v, want a proof that does not hold", first)
+		}
+	}
+}
+
 func TestBlobsThatAreMissingOrChanged(t *testing.T) {
 	w := newWorld(t)
 	id := w.submit(true)

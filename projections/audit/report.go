@@ -25,6 +25,7 @@ const (
 	Fold        Kind = "fold"        // the stream's state cannot take the fact
 	Cut         Kind = "cut"         // a decision ends before its last fact
 	Attestation Kind = "attestation" // a signature that does not fit, or is missing, or was refused though it fits
+	Proof       Kind = "proof"       // a further proof that does not hold
 	Checksum    Kind = "checksum"    // a verdict's checksum is not that of its result
 	Placement   Kind = "placement"   // a worker who is not the one that the seed picks
 	Replica     Kind = "replica"     // a job counts a result that its slot did not return
@@ -51,6 +52,7 @@ type Evidence struct {
 	Unattested   uint64  `json:"unattested"`   // results without a signature, where the policy allows it
 	Replicas     uint64  `json:"replicas"`     // results counted by a job and returned by its slot
 	Checksums    uint64  `json:"checksums"`    // of verdicts
+	Proofs       uint64  `json:"proofs"`       // further proofs, where contents are there
 	Placements   uint64  `json:"placements"`   // choices of a worker
 	Blobs        uint64  `json:"blobs"`        // contents hashed
 	Seconds      float64 `json:"seconds"`
