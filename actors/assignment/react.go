@@ -96,17 +96,22 @@ func tally(reason eventv1.StripReason) *eventv1.Tally {
 	return nil
 }
 
-// open repeats a slot's open effects: after loading, and when the job asks for them. Receivers know repeats.
+// open repeats a slot's open effects: after loading, and when the job asks for them. Receivers know repeats: a worker
+// that holds nothing any more is released in vain.
 func (s *State) open() []actors.Effect {
-	switch s.Phase {
-	case Dispatched, Running:
+	switch {
+	case s.InFlight():
 		return []actors.Effect{
 			actors.Hold{Job: s.Job, Holder: s.holder()}, actors.Deliver{Task: s.task(), Restored: true}, s.deadline(),
 		}
-	case Waiting, Returned, DeadLettered:
+	case s.Phase == Cancelled && s.Recalled:
+		return []actors.Effect{s.release()}
+	case s.Phase == Cancelled:
+		return nil
+	case s.Attempt == 0:
 		return []actors.Effect{s.tellJob()}
 	}
-	return nil
+	return []actors.Effect{s.release(), s.tellJob()}
 }
 
 // deadline arms the attempt's deadline: the acknowledgement's, then the execution's.
