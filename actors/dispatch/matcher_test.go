@@ -113,6 +113,20 @@ func TestLoserOfASlotIsAskedAgainOnlyWhenNobodyElseIsThere(t *testing.T) {
 	expect(t, m, "j/0>"+lost)
 }
 
+func TestSlotThatWasGivenBackMayReturnToItsWorkerWhenAskedForAgain(t *testing.T) {
+	m := dispatch.New(dispatch.Config{})
+	m.Ready(worker("w1"))
+	m.Seek(seek("j", 0))
+	expect(t, m, "j/0>w1")
+	m.Release(actors.Release{Job: "j", Holder: holder(0, "w1")})
+	other := worker("w2")
+	other.Credits = 1
+	m.Ready(other)
+	m.Hold(actors.Hold{Job: "k", Holder: holder(0, "w2")})
+	m.Seek(seek("j", 0))
+	expect(t, m, "j/0>w1")
+}
+
 func TestTenantsTakeTurns(t *testing.T) {
 	m := dispatch.New(dispatch.Config{})
 	for i := range 4 {
