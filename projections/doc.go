@@ -1,0 +1,10 @@
+// Package projections turns the event log into answers: a runner that keeps read models up to date, and the open work,
+// which is what a restart and the lists of the API need.
+//
+// It promises that a projection sees every event that passes its filter once and in order, as far as its own stored
+// place goes, and that nothing here slows an append down. It promises no instant: a projection lags behind the log,
+// and says by how much. What must never live here: a decision, a write to the log, a clock that a decision could see.
+//
+// The road of data: record at a position -> Apply -> rows and place, stored together -> a list, a page, a command to
+// something that was found open. Rooms below: readmodel and metrics (more projections), audit (replay of the log).
+package projections

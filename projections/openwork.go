@@ -1,0 +1,239 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shardy-network/orchestrator/events"
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
+	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
+)
+
+// ErrPage refuses a place in a list that no list gave.
+var ErrPage = errors.New("malformed place in a list")
+
+// OpenWorkOptions tune an open-work projection. The zero value is right for most.
+type OpenWorkOptions struct {
+	// ClosedJobs is how many verified, cancelled and discarded jobs stay in the lists; the oldest are forgotten
+	// first. Open and dead-lettered jobs stay for as long as they are. Default: 50,000 (some 200 bytes each).
+	ClosedJobs int
+	// ClosedPipelines likewise. Default: 10,000.
+	ClosedPipelines int
+	// Workers is how many workers are listed. Beyond that, those known longest are forgotten unless they are
+	// connected, draining or banned. Default: 100,000 (some 500 bytes each).
+	Workers int
+	// SaveEvery is the least time between two checkpoints. Default: 30 s.
+	SaveEvery time.Duration
+	// Logger hears of checkpoints that could not be read or written. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+func (o OpenWorkOptions) withDefaults() OpenWorkOptions {
+	if o.ClosedJobs <= 0 {
+		o.ClosedJobs = 50_000
+	}
+	if o.ClosedPipelines <= 0 {
+		o.ClosedPipelines = 10_000
+	}
+	if o.Workers <= 0 {
+		o.Workers = 100_000
+	}
+	if o.SaveEvery <= 0 {
+		o.SaveEvery = 30 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o
+}
+
+// StreamReader reads single streams: how a checkpoint is held against the log it claims to come from.
+type StreamReader interface {
+	Read(ctx context.Context, stream string, span events.Span) iter.Seq2[events.Record, error]
+}
+
+// OpenWork is the projection of what is open (jobs, pipelines, dead letters), of the workers and modules, and of the
+// work that was closed lately. It lives in memory; a checkpoint file saves a restart from reading the whole log.
+type OpenWork struct {
+	opts OpenWorkOptions
+	path string // of the checkpoint; empty: none
+
+	mu        sync.RWMutex // guards what follows
+	at        events.Position
+	anchor    anchor
+	jobs      table[jobRow]
+	letters   table[*operatorv1.DeadLetter] // rows are replaced, never changed
+	pipelines table[*operatorv1.Pipeline]
+	workers   table[*workerRow]
+	modules   table[*eventv1.ModuleAdmitted]
+	closed    fifo // jobs in the order of their ends
+	ended     fifo // pipelines likewise
+	tenants   map[string]string
+	openJobs  int
+	hand      int  // where forgetWorkers looks next
+	dirty     bool // changed since the last checkpoint
+	saved     time.Time
+	saving    bool
+
+	saves sync.WaitGroup
+}
+
+// anchor names the last event applied, to recognise the log again.
+type anchor struct {
+	stream string
+	rev    uint64
+	pos    events.Position
+	id     events.ID
+}
+
+// jobRow is small because there are many.
+type jobRow struct {
+	tenant, pipeline   string
+	submitted, decided int64 // microseconds since 1970
+	round              uint32
+	state              uint8 // operatorv1.JobState
+	kind               uint8 // eventv1.JobKind
+	reason             uint8 // eventv1.DeadLetterReason
+	basis              uint8 // eventv1.VerdictBasis
+}
+
+// workerRow is replaced, never changed.
+type workerRow struct {
+	w                                    *operatorv1.Worker // without state and live figures
+	connected, drained, banned, rejected bool
+}
+
+var _ Projection = (*OpenWork)(nil)
+
+// OpenOpenWork loads the projection from its checkpoint file, or starts it empty when the file is missing, damaged or
+// not of this log; it is then rebuilt from the log. An empty path means no checkpoints.
+func OpenOpenWork(ctx context.Context, path string, log StreamReader, opts OpenWorkOptions) (*OpenWork, error) {
+	w := &OpenWork{opts: opts.withDefaults(), path: path}
+	w.clear()
+	if path == "" {
+		return w, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("open work: %w", err)
+	}
+	err := w.load(ctx, log)
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		w.clear()
+		if !errors.Is(err, os.ErrNotExist) {
+			w.opts.Logger.Warn("checkpoint of the open work is of no use, reading the whole log", "error", err)
+		}
+	}
+	return w, nil
+}
+
+// clear must be called with the lock held, or before anyone else has the projection.
+func (w *OpenWork) clear() {
+	w.at, w.anchor, w.openJobs, w.dirty = 0, anchor{}, 0, false
+	w.jobs, w.letters, w.pipelines = newTable[jobRow](), newTable[*operatorv1.DeadLetter](), newTable[*operatorv1.Pipeline]()
+	w.workers, w.modules = newTable[*workerRow](), newTable[*eventv1.ModuleAdmitted]()
+	w.closed, w.ended, w.tenants = fifo{}, fifo{}, make(map[string]string)
+	w.saved = time.Now()
+}
+
+// Name is "open-work".
+func (w *OpenWork) Name() string { return "open-work" }
+
+// Filter passes the facts that open, close or describe something.
+func (w *OpenWork) Filter() events.Filter {
+	return events.Filter{Types: []string{
+		"JobSubmitted", "TaskVerified", "JobDeadLettered", "JobRequeued", "JobDiscarded", "JobCancelled",
+		"Pipeline", "StageStarted", "JobsSettled",
+		"Worker", "ProfileReported", "ChallengePassed", "ChallengeFailed", "AdmissionRejected", "TierChanged", "ReliabilityChanged",
+		"ModuleAdmitted",
+	}}
+}
+
+// Position is the place up to which everything was applied.
+func (w *OpenWork) Position() events.Position {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.at
+}
+
+// Apply takes in a batch. Records that do not decode as their facts stop the projection: they are damage.
+func (w *OpenWork) Apply(_ context.Context, batch []events.Record, upTo events.Position) error {
+	facts := make([]events.Fact, len(batch))
+	for i := range batch {
+		f, err := events.Decode(batch[i])
+		if err != nil && !errors.Is(err, events.ErrUnknownType) {
+			return err
+		}
+		facts[i] = f
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range batch {
+		if facts[i] != nil {
+			w.apply(&batch[i], facts[i])
+		}
+	}
+	if n := len(batch); n > 0 {
+		last := &batch[n-1]
+		w.anchor = anchor{last.Stream, last.Rev, last.Pos, last.ID}
+		w.dirty = true
+	}
+	w.at = upTo
+	w.saveIfDue()
+	return nil
+}
+
+// Reset forgets everything, the checkpoint too.
+func (w *OpenWork) Reset(context.Context) error {
+	w.saves.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clear()
+	if w.path == "" {
+		return nil
+	}
+	if err := os.Remove(w.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("open work: %w", err)
+	}
+	return nil
+}
+
+// Close writes a last checkpoint. The runner must have ended.
+func (w *OpenWork) Close() error {
+	w.saves.Wait()
+	return w.Save()
+}
+
+// entity returns the id behind a stream's prefix.
+func entity(stream, prefix string) (string, bool) { return strings.CutPrefix(stream, prefix) }
+
+// fifo is a queue of ids.
+type fifo struct {
+	ids  []string
+	head int
+}
+
+func (q *fifo) push(id string) { q.ids = append(q.ids, id) }
+
+func (q *fifo) len() int { return len(q.ids) - q.head }
+
+func (q *fifo) pop() string {
+	id := q.ids[q.head]
+	q.ids[q.head] = ""
+	q.head++
+	if q.head > 1024 && q.head > len(q.ids)/2 {
+		q.ids = append([]string(nil), q.ids[q.head:]...)
+		q.head = 0
+	}
+	return id
+}
