@@ -145,4 +145,7 @@ func wantError(t *testing.T, err error, kinds ...error) {
 	}
 }
 
-const soon = 300 * time.Millisecond
+const (
+	soon = 300 * time.Millisecond
+	long = 1200 * time.Millisecond // a process that a module held up would be seen to stand still
+)

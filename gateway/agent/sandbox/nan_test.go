@@ -1,6 +1,11 @@
 package sandbox
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/shardy-network/orchestrator/actors/admission/wasm"
@@ -55,5 +60,29 @@ func TestNaNsAreCanonical(t *testing.T) {
 		if x := [4]byte(out[4*i:]); x != [4]byte{0, 0, 0xc0, 0x7f} && x != [4]byte{0, 0, 0x80, 0xbf} && x != [4]byte{0, 0, 0x80, 0x3f} {
 			t.Errorf("probe %d left %x", i/2, x)
 		}
+	}
+	agreesWithV8(t, code, canary.Result)
+}
+
+// agreesWithV8 runs a module without input in Node, where that is installed.
+func agreesWithV8(t *testing.T, code []byte, want Result) {
+	t.Helper()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("not compared with V8: node is missing")
+	}
+	module, chunk := filepath.Join(t.TempDir(), "module.wasm"), filepath.Join(t.TempDir(), "chunk.bin")
+	for path, b := range map[string][]byte{module: code, chunk: nil} {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), node, "../../../cmd/shardy/examples/testdata/run.mjs", module, chunk, "1000000").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	line := fmt.Sprintf("%x %d\n", sha256.Sum256(want.Output), want.FuelUsed)
+	if string(out) != line+line {
+		t.Errorf("V8 says %s, wazero %s", out, line)
 	}
 }
