@@ -16,6 +16,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/assignment"
+	"github.com/shardy-network/orchestrator/actors/proof"
 	"github.com/shardy-network/orchestrator/actors/worker"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/gateway/socket"
@@ -62,6 +63,12 @@ func New(cfg Config, deps Deps) (*Door, error) {
 	}
 	if deps.Log == nil {
 		deps.Log = slog.Default()
+	}
+	if deps.Verifiers == nil {
+		deps.Verifiers = map[eventv1.ProofSystem]proof.Verifier{
+			eventv1.ProofSystem_PROOF_SYSTEM_FREIVALDS_I8:  proof.FreivaldsI8{},
+			eventv1.ProofSystem_PROOF_SYSTEM_GROTH16_BN254: proof.Groth16{},
+		}
 	}
 	d := &Door{
 		cfg: cfg, deps: deps, log: deps.Log,

@@ -2,10 +2,9 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"errors"
-	"os"
+	"net"
 	"time"
 
 	"github.com/shardy-network/orchestrator/actors"
@@ -253,7 +252,8 @@ func (s *session) claim(p *eventv1.Profile) error {
 
 // timedOut names the handshake's deadline.
 func timedOut(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+	var timeout net.Error // the WebSocket library wraps away everything else
+	if errors.As(err, &timeout) && timeout.Timeout() {
 		return wire.Errorf(workerv1.ErrorCode_ERROR_CODE_TIMEOUT, "the handshake took too long")
 	}
 	return err

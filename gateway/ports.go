@@ -6,6 +6,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/dispatch"
+	"github.com/shardy-network/orchestrator/actors/proof"
 	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
@@ -50,19 +51,14 @@ type Challenges interface {
 	Take(ctx context.Context, kind eventv1.ChallengeKind, size uint64) (Challenge, error)
 }
 
-// Verifier checks a further proof. An error refuses the result; ErrCannotVerify inside it says that the verifier
-// itself failed, and the result is tried again. It MUST be bounded in time and memory by the sizes of its input.
-type Verifier interface {
-	Verify(ctx context.Context, spec *eventv1.JobSpec, input, output, proof, seed []byte) error
-}
-
 // Deps are what a door is plugged into. Orchestrator, Blobs, Challenges and Admission are required.
 type Deps struct {
 	Orchestrator Orchestrator
 	Blobs        Blobs
 	Challenges   Challenges
-	// Verifiers by system. A job that asks for a system that is not here has its results refused.
-	Verifiers map[eventv1.ProofSystem]Verifier
+	// Verifiers by system. Default: Freivalds and Groth16 of actors/proof. A job that asks for a system that is not
+	// here has its results refused.
+	Verifiers map[eventv1.ProofSystem]proof.Verifier
 	// Admission is the part of the deployment's policy that AdmitWorker carries.
 	Admission func() *eventv1.AdmissionPolicy
 	// Progress, if set, hears of task_progress. It MUST NOT block.

@@ -4,17 +4,19 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/assignment"
+	"github.com/shardy-network/orchestrator/actors/proof"
 	"github.com/shardy-network/orchestrator/gateway/wire"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	workerv1 "github.com/shardy-network/orchestrator/proto/shardy/worker/v1"
 )
 
-// ErrCannotVerify is wrapped by a Verifier that could not do its work: it says nothing about the proof.
-var ErrCannotVerify = errors.New("gateway: proof could not be verified")
+// errUnverifiable means that the job asks for a proof that nobody can check: no worker is to blame.
+var errUnverifiable = errors.New("proof cannot be checked")
 
 // arrival is a result on its way to its slot.
 type arrival struct {
@@ -116,6 +118,12 @@ func (a *arrival) run() {
 		if err == nil {
 			break
 		}
+		if errors.Is(err, errUnverifiable) {
+			d.log.Error("proof cannot be checked", "job", a.task.Job, "slot", a.task.Slot, "error", err)
+			a.give()
+			d.strip(a.task.Task, eventv1.StripReason_STRIP_REASON_UNDELIVERED, clip(err.Error()))
+			return
+		}
 		if !a.pause(attempt) {
 			d.log.Error("result lost: the store is away", "job", a.task.Job, "slot", a.task.Slot, "error", err)
 			a.give()
@@ -165,16 +173,24 @@ func (a *arrival) prove(ctx context.Context, r *eventv1.ReturnResult) error {
 		a.verdict = refuseResult(eventv1.RejectReason_REJECT_REASON_PROOF, "no verifier for %s", system)
 		return nil
 	}
-	input, err := d.input([32]byte(spec.GetInput().GetSha256()))
-	if err != nil {
+	e := proof.Evidence{Output: a.output, Proof: a.meta.GetProof()}
+	var err error
+	if e.Input, err = d.input([32]byte(spec.GetInput().GetSha256())); err != nil {
 		return err
+	}
+	if key := spec.GetProof().GetVerificationKey().GetSha256(); len(key) == 32 {
+		if e.Key, err = d.input([32]byte(key)); err != nil {
+			return err
+		}
 	}
 	if len(r.ProofSeed) == 0 {
 		r.ProofSeed = randomBytes(32)
 	}
-	if err := verifier.Verify(ctx, spec, input, a.output, a.meta.GetProof(), r.ProofSeed); errors.Is(err, ErrCannotVerify) {
-		return err
-	} else if err != nil {
+	e.Seed = r.ProofSeed
+	switch err := verifier.Verify(e); {
+	case errors.Is(err, proof.ErrKey), errors.Is(err, proof.ErrSeed):
+		return fmt.Errorf("%w: %w", errUnverifiable, err)
+	case err != nil:
 		a.verdict = refuseResult(eventv1.RejectReason_REJECT_REASON_PROOF, "%s", clip(err.Error()))
 		return nil
 	}

@@ -144,7 +144,7 @@ func (s *session) next() (in wire.Incoming[*workerv1.FromWorker], buf *buffer, e
 		case errors.Is(err, socket.ErrTooLong) && !payload:
 			return in, nil, wire.Errorf(workerv1.ErrorCode_ERROR_CODE_TOO_LARGE, "message above %d bytes", wire.MaxMeta)
 		case errors.Is(err, socket.ErrTooLong):
-			// The reader sees one byte too many and calls it what it is.
+			// What is longer than any meta cannot be one: the reader sees a byte too many and calls it what it is.
 			data = make([]byte, size+1)
 		case err != nil:
 			return in, nil, err
@@ -178,10 +178,11 @@ func (s *session) body(body io.Reader, limit int, payload bool) ([]byte, *buffer
 		return buf.b[:n], buf, nil
 	}
 	defer releaseBuffer(buf)
-	if payload || !errors.Is(err, socket.ErrTooLong) {
+	if !errors.Is(err, socket.ErrTooLong) || limit >= wire.MaxMeta && payload {
 		return nil, nil, err
 	}
-	long := takeBuffer(limit) // a rare long meta
+	limit = wire.MaxMeta
+	long := takeBuffer(limit) // a rare long meta, or something else than the announced payload
 	copy(long.b, buf.b[:n])
 	long.b[n] = next
 	k, _, err := s.conn.Read(body, long.b[n+1:limit])
