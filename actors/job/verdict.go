@@ -81,7 +81,9 @@ func quorumBasis(v *quorum.Verdict) eventv1.VerdictBasis {
 
 // ringerVerdict compares the results of a lite_test with the answer that is known.
 func (s *State) ringerVerdict(atUs int64) events.Fact {
-	right, wrong := s.divide([32]byte(s.Spec.KnownChecksum))
+	var answer [32]byte
+	copy(answer[:], s.Spec.KnownChecksum)
+	right, wrong := s.divide(answer)
 	if len(right) == 0 {
 		return &eventv1.JobDeadLettered{
 			Reason: eventv1.DeadLetterReason_DEAD_LETTER_REASON_RINGER_FAILED,

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 
 	"google.golang.org/protobuf/proto"
 
@@ -21,7 +20,7 @@ const maxSteps = 1000
 // deadlines. Everything else that they ask for is written into the transcript and kept in Effects. Every decision is
 // held to the laws of Decide.
 type Scene struct {
-	t     testing.TB
+	t     TB
 	kinds map[string]actors.Kind
 
 	AtUs    int64            // the time, starting at Start
@@ -36,7 +35,7 @@ type Scene struct {
 type part struct{ facts []events.Fact }
 
 // NewScene sets a scene for entities of these rooms.
-func NewScene(t testing.TB, kinds ...actors.Kind) *Scene {
+func NewScene(t TB, kinds ...actors.Kind) *Scene {
 	s := &Scene{
 		t: t, AtUs: Start, kinds: make(map[string]actors.Kind), streams: make(map[string]*part),
 		alive: make(map[actors.Address]actors.Entity), timers: make(map[actors.Address]actors.Arm),

@@ -20,6 +20,12 @@ import (
 // Start is the time of a story's first command, in microseconds, unless At says otherwise.
 const Start = int64(1_700_000_000_000_000)
 
+// TB is what is asked of a test: a testing.TB, or a *rapid.T.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
 // Story is one entity's life. Methods return the story, so that a test reads as a sentence.
 type Story struct {
 	t       testing.TB
@@ -179,7 +185,7 @@ func (s *Story) same(what string, want, got any) {
 // facts survive encoding, and the replayed entity equals the live one. It evolves the entity and returns the facts with
 // all effects: the decision's own, then those of React.
 func Decide(
-	t testing.TB, kind actors.Kind, id string, e actors.Entity, history []events.Fact, cmd *eventv1.Command,
+	t TB, kind actors.Kind, id string, e actors.Entity, history []events.Fact, cmd *eventv1.Command,
 ) (actors.Decision, error) {
 	t.Helper()
 	twin := Replay(t, kind, id, history)
@@ -219,7 +225,7 @@ func Decide(
 }
 
 // Replay opens an entity and folds facts into it, each encoded and decoded first.
-func Replay(t testing.TB, kind actors.Kind, id string, history []events.Fact) actors.Entity {
+func Replay(t TB, kind actors.Kind, id string, history []events.Fact) actors.Entity {
 	t.Helper()
 	e := kind.Open(id)
 	for _, f := range history {
@@ -246,7 +252,7 @@ func Command(atUs int64, msg proto.Message) *eventv1.Command {
 	panic("no command is called " + string(msg.ProtoReflect().Descriptor().Name()))
 }
 
-func recode(t testing.TB, f events.Fact) events.Fact {
+func recode(t TB, f events.Fact) events.Fact {
 	t.Helper()
 	data, err := proto.Marshal(f)
 	if err != nil {
