@@ -34,6 +34,9 @@ func TestRoomsAreFoundByStream(t *testing.T) {
 	for _, c := range []struct{ stream, prefix, id string }{
 		{actors.JobAddress("01h").Stream(), "job", "01h"},
 		{actors.SlotAddress("01h", 3).Stream(), "assignment", "01h-3"},
+		{actors.WorkerAddress([]byte{0xab}).Stream(), "worker", "ab"},
+		{actors.PipelineAddress("01h").Stream(), "pipeline", "01h"},
+		{"module-ab", "module", "ab"},
 		{"policy-default", "policy", "default"},
 		{"shard-17", "shard", "17"},
 		{"job", "", ""},
