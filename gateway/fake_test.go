@@ -126,6 +126,20 @@ func (h *fakeHost) Do(_ context.Context, to actors.Address, cmd *eventv1.Command
 	return d.Reply, nil
 }
 
+// announce makes a fact known without a command.
+func (h *fakeHost) announce(to actors.Address, f events.Fact) {
+	h.mu.Lock()
+	err := h.entity(to).Evolve(f)
+	observers := h.observers
+	h.mu.Unlock()
+	if err != nil {
+		panic(err)
+	}
+	for _, o := range observers {
+		o(to, []events.Fact{f})
+	}
+}
+
 // touch wakes those that wait for a change. The caller holds mu.
 func (h *fakeHost) touch() {
 	close(h.changed)

@@ -113,11 +113,13 @@ func (w *raw) hello() {
 	w.nonce, w.serverKey = m.GetChallenge().GetNonce(), m.GetChallenge().GetServerKey()
 }
 
+func (w *raw) proof(held ...uint64) *workerv1.Proof {
+	return &workerv1.Proof{Signature: ed25519.Sign(w.key, wire.HelloText(w.nonce, w.serverKey, w.public(), nil)), Held: held}
+}
+
 func (w *raw) prove(held ...uint64) (resume []uint64) {
 	w.t.Helper()
-	w.say(&workerv1.FromWorker{Kind: &workerv1.FromWorker_Proof{Proof: &workerv1.Proof{
-		Signature: ed25519.Sign(w.key, wire.HelloText(w.nonce, w.serverKey, w.public(), nil)), Held: held,
-	}}})
+	w.say(&workerv1.FromWorker{Kind: &workerv1.FromWorker_Proof{Proof: w.proof(held...)}})
 	m, _ := w.await("welcome", func(m *workerv1.FromOrchestrator) bool { return m.GetWelcome() != nil })
 	return m.GetWelcome().GetResume()
 }
