@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/blobs"
+	"github.com/shardy-network/orchestrator/projections/audit"
+)
+
+func (a *app) auditCommand() *cobra.Command {
+	c := &cobra.Command{Use: "audit", Short: "Check an orchestrator's log against the rules it was decided by"}
+	c.AddCommand(a.auditReplay())
+	return c
+}
+
+func (a *app) auditReplay() *cobra.Command {
+	var dir, content string
+	var skip bool
+	c := &cobra.Command{
+		Use: "replay", Short: "Decide every recorded command again and compare", Args: cobra.NoArgs,
+		Long: "Replay folds every stream of a data folder, decides every recorded command again with the rules that decided\n" +
+			"it, compares the facts, and verifies the stored evidence. The orchestrator must be stopped, or the folder a backup.",
+		Example: "  shardy audit replay --data-dir /var/lib/shardy --json",
+		RunE: a.call(func(ctx context.Context, _ []string) error {
+			r, err := replay(ctx, dir, content, skip)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				err = a.printJSON(r)
+			} else {
+				err = a.showReport(r)
+			}
+			if err == nil && !r.Clean() {
+				err = failed(exitFailed, "%d divergences, %d commands undecidable", r.Divergences, r.Undecidable)
+			}
+			return err
+		}),
+	}
+	dataDirFlag(c, &dir)
+	c.Flags().StringVar(&content, "blobs", "", "where the content is (default: the data folder's)")
+	c.Flags().BoolVar(&skip, "skip-evidence", false, "do not verify signatures and content")
+	return c
+}
+
+// replay audits a data folder. Content is looked at where it is.
+func replay(ctx context.Context, dir, content string, skip bool) (r audit.Report, err error) {
+	log, err := openLog(dir)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	opts := audit.Options{SkipEvidence: skip}
+	if content == "" {
+		content = filepath.Join(dir, "blobs")
+		if _, serr := os.Stat(content); errors.Is(serr, fs.ErrNotExist) {
+			content = ""
+		}
+	}
+	if content != "" && !skip {
+		store, err := blobs.Open(ctx, content, blobs.Options{Log: log})
+		if err != nil {
+			return r, err
+		}
+		defer store.Close()
+		opts.Blobs = auditBlobs{store}
+	}
+	return audit.Replay(ctx, log, opts)
+}
+
+// auditBlobs reads content as the audit wants it.
+type auditBlobs struct{ *blobs.Store }
+
+func (b auditBlobs) Get(ctx context.Context, sum [32]byte) ([]byte, error) {
+	data, err := b.Store.Get(ctx, sum, blobs.DefaultMaxBytes)
+	if errors.Is(err, blobs.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", events.ErrNotFound, err)
+	}
+	return data, err
+}
+
+func (a *app) showReport(r audit.Report) error {
+	verdict := "clean: every fact follows from its command"
+	if !r.Clean() {
+		verdict = fmt.Sprintf("%d divergences, %d commands undecidable", r.Divergences, r.Undecidable)
+	}
+	e := r.Evidence
+	err := a.facts("verdict", verdict, "read", fmt.Sprintf("%d events of %d streams, %d commands", r.Events, r.Streams, r.Commands),
+		"speed", fmt.Sprintf("%.0f events/s, %.2f s", r.EventsPerS, r.Seconds),
+		"evidence", fmt.Sprintf("%d signatures, %d results without one, %d checksums, %d placements, %d blobs",
+			e.Attestations, e.Unattested, e.Checksums, e.Placements, e.Blobs))
+	for _, d := range r.Found {
+		if err == nil {
+			_, err = fmt.Fprintln(a.out, printable(d.String()))
+		}
+	}
+	return err
+}

@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"connectrpc.com/connect"
+
+	op "github.com/shardy-network/orchestrator/proto/shardy/operator/v1/operatorv1connect"
+)
+
+// api is the whole operator API.
+type api struct {
+	op.JobServiceClient
+	op.PipelineServiceClient
+	op.ModuleServiceClient
+	op.WorkerServiceClient
+	op.DeadLetterServiceClient
+	op.EventServiceClient
+	op.SystemServiceClient
+}
+
+// dial reads the settings; the first call connects.
+func (a *app) dial() (*api, error) {
+	r, err := a.resolve()
+	if err != nil {
+		return nil, err
+	}
+	h := &http.Client{Transport: bearer{r.Token.Value, http.DefaultTransport}}
+	at, opts := r.Address.Value, connect.WithInterceptors(addressed{r.Address.Value})
+	return &api{
+		op.NewJobServiceClient(h, at, opts), op.NewPipelineServiceClient(h, at, opts), op.NewModuleServiceClient(h, at, opts),
+		op.NewWorkerServiceClient(h, at, opts), op.NewDeadLetterServiceClient(h, at, opts),
+		op.NewEventServiceClient(h, at, opts), op.NewSystemServiceClient(h, at, opts),
+	}, nil
+}
+
+type bearer struct {
+	token string
+	next  http.RoundTripper
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.token != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+b.token)
+	}
+	return b.next.RoundTrip(r)
+}
+
+// addressed says where nobody answered.
+type addressed struct{ at string }
+
+func (x addressed) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		res, err := next(ctx, req)
+		if e, ok := errors.AsType[*connect.Error](err); ok && e.Code() == connect.CodeUnavailable && len(e.Details()) == 0 {
+			err = failed(exitUnavailable, "no orchestrator answers at %s: %w", x.at, err)
+		}
+		return res, err
+	}
+}
+
+func (x addressed) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (x addressed) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}
+
+// receive hands every message of a stream to do, until the stream ends, or do says stop.
+func receive[T any](stream *connect.ServerStreamForClient[T], err error, do func(*T) (stop bool, err error)) error {
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	for stream.Receive() {
+		stop, err := do(stream.Msg())
+		if err != nil || stop {
+			return err
+		}
+	}
+	return stream.Err()
+}
