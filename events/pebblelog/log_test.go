@@ -1,6 +1,7 @@
 package pebblelog
 
 import (
+	"crypto/sha256"
 	"log/slog"
 	"testing"
 
@@ -8,11 +9,15 @@ import (
 	"github.com/shardy-network/orchestrator/events/eventstest"
 )
 
+var quiet = slog.New(slog.DiscardHandler)
+
+func sumOf(b []byte) [32]byte { return sha256.Sum256(b) }
+
 // open opens a log that is expected to open.
 func open(t testing.TB, dir string, opts Options) *Log {
 	t.Helper()
 	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
+		opts.Logger = quiet
 	}
 	l, err := Open(dir, opts)
 	if err != nil {

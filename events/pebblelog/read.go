@@ -48,14 +48,7 @@ func (l *Log) read(ctx context.Context, stream string, span events.Span, yield f
 	}
 	visible := false
 	for {
-		chunk, err := l.streamChunk(stream, low, high, span.Back, left, durable)
-		if err != nil {
-			return err
-		}
-		if len(chunk) == 0 {
-			break
-		}
-		visible = true
+		chunk, broken := l.streamChunk(stream, low, high, span.Back, left, durable)
 		for i := range chunk {
 			if err := l.ended(ctx); err != nil {
 				return err
@@ -64,6 +57,13 @@ func (l *Log) read(ctx context.Context, stream string, span events.Span, yield f
 				return nil
 			}
 		}
+		if broken != nil {
+			return broken
+		}
+		if len(chunk) == 0 {
+			break
+		}
+		visible = true
 		last := chunk[len(chunk)-1].Rev
 		if span.Limit > 0 {
 			if left -= len(chunk); left == 0 {
@@ -90,7 +90,8 @@ func (l *Log) read(ctx context.Context, stream string, span events.Span, yield f
 	return nil
 }
 
-// streamChunk reads some revisions in [low, high), up to limit if that is not 0, that are durable.
+// streamChunk reads some revisions in [low, high), up to limit if that is not 0, that are durable. With an error comes
+// what was good before it.
 func (l *Log) streamChunk(stream string, low, high uint64, back bool, limit int, durable uint64) ([]events.Record, error) {
 	upper := streamEnd(nil, stream)
 	if high != math.MaxUint64 {
@@ -113,18 +114,18 @@ func (l *Log) streamChunk(stream string, low, high uint64, back bool, limit int,
 	for more := ok(); more && len(chunk) < limit && size < chunkBytes; more = step() {
 		_, rev, err := parseStreamKey(it.Key())
 		if err != nil {
-			return nil, err
+			return chunk, err
 		}
 		pos, _, err := parseStreamValue(rev, it.Value())
 		if err != nil {
-			return nil, err
+			return chunk, err
 		}
 		if pos > durable {
 			continue
 		}
 		r, err := l.recordAt(pos, stream, rev)
 		if err != nil {
-			return nil, err
+			return chunk, err
 		}
 		chunk = append(chunk, r)
 		size += len(r.Data) + len(r.Meta)
@@ -164,10 +165,7 @@ func (l *Log) ReadAll(ctx context.Context, after events.Position, f events.Filte
 		var chunk []events.Record
 		for at := uint64(after); at < end; {
 			var err error
-			if chunk, at, err = l.logChunk(chunk[:0], at, end, &f); err != nil {
-				yield(events.Record{}, err)
-				return
-			}
+			chunk, at, err = l.logChunk(chunk[:0], at, end, &f)
 			for i := range chunk {
 				if err := l.ended(ctx); err != nil {
 					yield(events.Record{}, err)
@@ -177,7 +175,10 @@ func (l *Log) ReadAll(ctx context.Context, after events.Position, f events.Filte
 					return
 				}
 			}
-			if err := l.ended(ctx); err != nil {
+			if err == nil {
+				err = l.ended(ctx)
+			}
+			if err != nil {
 				yield(events.Record{}, err)
 				return
 			}
@@ -185,11 +186,12 @@ func (l *Log) ReadAll(ctx context.Context, after events.Position, f events.Filte
 	}
 }
 
-// logChunk reads some records in (after, end] that pass the filter, and says up to where it looked.
+// logChunk reads some records in (after, end] that pass the filter, and says up to where it looked. With
+// an error comes what was good before it.
 func (l *Log) logChunk(chunk []events.Record, after, end uint64, f *events.Filter) ([]events.Record, uint64, error) {
 	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: eventKey(nil, after+1), UpperBound: eventKey(nil, end+1)})
 	if err != nil {
-		return nil, after, typed(err)
+		return chunk, after, typed(err)
 	}
 	defer it.Close()
 	size, stream := 0, ""
@@ -197,20 +199,20 @@ func (l *Log) logChunk(chunk []events.Record, after, end uint64, f *events.Filte
 	for n := 0; n < chunkRecords && size < chunkBytes; n++ {
 		if !more {
 			if err := typed(it.Error()); err != nil {
-				return nil, after, err
+				return chunk, after, err
 			}
-			return nil, after, damaged(after+1, "is missing")
+			return chunk, after, damaged(after+1, "is missing")
 		}
 		pos, err := parseEventKey(it.Key())
 		if err != nil {
-			return nil, after, err
+			return chunk, after, err
 		}
 		if pos != after+1 {
-			return nil, after, damaged(after+1, "is missing")
+			return chunk, after, damaged(after+1, "is missing")
 		}
 		r, err := parseRecord(pos, it.Value())
 		if err != nil {
-			return nil, after, err
+			return chunk, after, err
 		}
 		if string(r.stream) != stream {
 			stream = string(r.stream)

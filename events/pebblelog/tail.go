@@ -51,9 +51,8 @@ func (t *tail) step(ctx context.Context, yield func(events.Tick, error) bool) (m
 	if len(t.entries) > 0 {
 		return t.fromMemory(ctx, end, yield)
 	}
-	if t.chunk, t.at, err = t.l.logChunk(t.chunk[:0], t.at, end, &t.f); err != nil {
-		return false, err
-	}
+	var broken error
+	t.chunk, t.at, broken = t.l.logChunk(t.chunk[:0], t.at, end, &t.f)
 	for i := range t.chunk {
 		if err := t.l.ended(ctx); err != nil {
 			return false, err
@@ -63,6 +62,9 @@ func (t *tail) step(ctx context.Context, yield func(events.Tick, error) bool) (m
 		if !yield(events.Tick{Event: &r, Pos: r.Pos, Live: t.live}, nil) {
 			return false, nil
 		}
+	}
+	if broken != nil {
+		return false, broken
 	}
 	return t.tell(yield), nil
 }
