@@ -112,14 +112,14 @@ func (s *State) mayClose(n uint32, as SlotPhase) (repeated bool, err error) {
 
 // closeSlot records a slot's end and, when it was the wave's last, what follows from it.
 func (s State) closeSlot(fact events.Fact, atUs int64) (actors.Decision, error) {
+	if s.Pending > 1 {
+		return actors.Decision{Facts: []events.Fact{fact}}, nil
+	}
 	after, err := Evolve(s, fact)
 	if err != nil {
 		return actors.Decision{}, err
 	}
-	if after.Pending > 0 {
-		return actors.Decision{Facts: []events.Fact{fact}}, nil
-	}
-	return actors.Decision{Facts: after.conclude([]events.Fact{fact}, atUs)}, nil
+	return actors.Decision{Facts: after.conclude(append(make([]events.Fact, 0, 3), fact), atUs)}, nil
 }
 
 func (s State) cancel(c *eventv1.CancelJob, atUs int64) (actors.Decision, error) {
