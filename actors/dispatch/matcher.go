@@ -169,6 +169,7 @@ func (m *Matcher) Seek(s actors.Seek) {
 	for _, key := range s.Excluded {
 		j.exclude(string(key))
 	}
+	j.slots = slices.Grow(j.slots, len(s.Slots))
 	for _, number := range s.Slots {
 		sl := j.slot(number)
 		if sl.state == slotWaiting || sl.state == slotHeld {
