@@ -233,11 +233,7 @@ func (c *chunkWork) put(data []byte) (*eventv1.BlobRef, error) {
 	if c.host.cfg.Blobs == nil {
 		return nil, events.ErrUnsupported
 	}
-	sum, err := c.host.cfg.Blobs.Put(c.host.ctx, data)
-	if err != nil {
-		return nil, err
-	}
-	return &eventv1.BlobRef{Sha256: sum[:], Size: uint64(len(data))}, nil
+	return c.host.cfg.Blobs.Put(c.host.ctx, data)
 }
 
 func (c *chunkWork) tell(pipeline string, cmd *eventv1.Command) {

@@ -43,7 +43,7 @@ type Referee interface {
 // Blobs is the content that effects read and write.
 type Blobs interface {
 	Get(ctx context.Context, sum [32]byte) ([]byte, error)
-	Put(ctx context.Context, data []byte) ([32]byte, error)
+	Put(ctx context.Context, data []byte) (*eventv1.BlobRef, error)
 }
 
 // Config is what a host needs. Log, Rooms and Courier are required.

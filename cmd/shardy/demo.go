@@ -1,0 +1,42 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shardy-network/orchestrator/cmd/shardy/cli"
+	"github.com/shardy-network/orchestrator/cmd/shardy/demo"
+)
+
+func demoCommand() *cobra.Command {
+	var cfg demo.Config
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Watch real work being verified while workers lie, vanish and die",
+		Long: "Start an orchestrator and workers as processes of their own, render a picture and classify 2,000 images with a\n" +
+			"neural network, each chunk computed by two workers; kill one worker, expose the liars, and hold every output against\n" +
+			"a reference. Exits with 0 only if every output is right.",
+		Example: "  shardy demo --quick\n  shardy demo --workers 6 --liars 2 --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg.Out, cfg.Err, cfg.Terminal = cmd.OutOrStdout(), cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr())
+			var err error
+			if cfg.JSON, err = cmd.Flags().GetBool("json"); err != nil {
+				return err
+			}
+			_, err = demo.Run(cmd.Context(), cfg)
+			if errors.Is(err, demo.ErrFlags) {
+				return cli.Usage(err)
+			}
+			return err
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&cfg.DataDir, "data-dir", "", "keep log, blobs and picture here; default: a new temporary folder")
+	flags.IntVar(&cfg.Workers, "workers", 4, "honest workers")
+	flags.IntVar(&cfg.Liars, "liars", 1, "workers that sign wrong results")
+	flags.IntVar(&cfg.Droppers, "droppers", 1, "workers that cut their connection in mid-task")
+	flags.BoolVar(&cfg.Quick, "quick", false, "a rougher picture: ends within 30 s on two cores")
+	return cmd
+}

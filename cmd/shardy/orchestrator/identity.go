@@ -1,0 +1,65 @@
+package orchestrator
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// ErrKeyFile refuses a key file that is not one.
+var ErrKeyFile = errors.New("malformed key file")
+
+// loadKey reads the server's ed25519 seed, or makes one. Without a folder the key lives as long as the process.
+func loadKey(dir string) (ed25519.PrivateKey, error) {
+	if dir == "" {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
+	}
+	name := filepath.Join(dir, "server.key")
+	seed, err := os.ReadFile(name)
+	switch {
+	case err == nil && len(seed) == ed25519.SeedSize:
+		return ed25519.NewKeyFromSeed(seed), nil
+	case err == nil:
+		return nil, fmt.Errorf("%w: %s has %d bytes, want %d", ErrKeyFile, name, len(seed), ed25519.SeedSize)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("server key: %w", err)
+	}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeFileDurably(name, key.Seed(), 0o600); err != nil {
+		return nil, fmt.Errorf("server key: %w", err)
+	}
+	return key, nil
+}
+
+// writeFileDurably makes the file appear whole or not at all.
+func writeFileDurably(name string, data []byte, mode fs.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, werr := f.Write(data)
+	if err := errors.Join(werr, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,386 @@
+package orchestrator
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/actors/host"
+	"github.com/shardy-network/orchestrator/actors/policy"
+	"github.com/shardy-network/orchestrator/actors/rooms"
+	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/blobs"
+	"github.com/shardy-network/orchestrator/events/memlog"
+	"github.com/shardy-network/orchestrator/events/pebblelog"
+	"github.com/shardy-network/orchestrator/gateway"
+	"github.com/shardy-network/orchestrator/gateway/agent/sandbox"
+	"github.com/shardy-network/orchestrator/gateway/operator"
+	"github.com/shardy-network/orchestrator/projections"
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
+)
+
+// Orchestrator is the process. It owns everything below it; Close releases it in the order of the floors.
+type Orchestrator struct {
+	cfg   Config
+	key   ed25519.PrivateKey
+	begin time.Time
+
+	log    events.Log
+	blobs  *blobs.Store
+	open   *projections.OpenWork
+	runner *projections.Runner
+	host   *host.Host
+	door   *gateway.Door
+	api    *operator.API
+	boxes  []*sandbox.Sandbox
+	pool   *challenges
+
+	policy atomic.Pointer[eventv1.Policy]
+	unsee  func() // ends the watch of the policy
+
+	draining atomic.Bool
+	listener net.Listener
+	server   *http.Server
+
+	closers []func() error // run backwards by Close
+}
+
+// New opens the data folder and builds every room. Nothing is served before Run.
+func New(ctx context.Context, cfg Config) (o *Orchestrator, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	o = &Orchestrator{cfg: cfg.withDefaults(), begin: time.Now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.release())
+			o = nil
+		}
+	}()
+	for _, build := range []func(context.Context) error{o.openStores, o.openProjection, o.buildHost, o.buildDoor, o.buildAPI, o.listen} {
+		if err := build(ctx); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+func (o *Orchestrator) onClose(f func() error) { o.closers = append(o.closers, f) }
+
+// release closes what was opened, last first.
+func (o *Orchestrator) release() error {
+	var err error
+	for i := len(o.closers) - 1; i >= 0; i-- {
+		err = errors.Join(err, o.closers[i]())
+	}
+	o.closers = nil
+	return err
+}
+
+func (o *Orchestrator) openStores(ctx context.Context) (err error) {
+	if o.cfg.DataDir != "" {
+		if err := os.MkdirAll(o.cfg.DataDir, 0o700); err != nil {
+			return fmt.Errorf("data folder: %w", err)
+		}
+	}
+	if o.key, err = loadKey(o.cfg.DataDir); err != nil {
+		return err
+	}
+	if o.cfg.DataDir == "" {
+		o.log = memlog.New()
+	} else {
+		opts := o.cfg.Log
+		opts.Logger = o.cfg.Logger
+		if o.log, err = pebblelog.Open(LogDir(o.cfg.DataDir), opts); err != nil {
+			return fmt.Errorf("event log: %w", err)
+		}
+	}
+	o.onClose(o.log.Close)
+	if o.blobs, err = blobs.Open(ctx, o.cfg.BlobURL, blobs.Options{Log: o.log}); err != nil {
+		return fmt.Errorf("blob store: %w", err)
+	}
+	o.onClose(o.blobs.Close)
+	return nil
+}
+
+// openProjection brings the list of open work up to the head of the log.
+func (o *Orchestrator) openProjection(ctx context.Context) (err error) {
+	file := ""
+	if o.cfg.DataDir != "" {
+		file = filepath.Join(o.cfg.DataDir, "openwork")
+	}
+	if o.open, err = projections.OpenOpenWork(ctx, file, o.log, projections.OpenWorkOptions{Logger: o.cfg.Logger}); err != nil {
+		return fmt.Errorf("open work: %w", err)
+	}
+	o.onClose(o.open.Close)
+	if o.runner, err = projections.NewRunner(o.log, projections.Options{Logger: o.cfg.Logger}, o.open); err != nil {
+		return err
+	}
+	work, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- o.runner.Run(work) }()
+	o.onClose(func() error {
+		stop()
+		return <-ended
+	})
+	head, err := o.log.Head(ctx)
+	if err != nil {
+		return err
+	}
+	if err := o.runner.WaitFor(ctx, o.open.Name(), head); err != nil {
+		return fmt.Errorf("read the log: %w", err)
+	}
+	return nil
+}
+
+func (o *Orchestrator) sandbox() (*sandbox.Sandbox, error) {
+	box, err := sandbox.New(o.cfg.Sandbox)
+	if err != nil {
+		return nil, err
+	}
+	o.onClose(box.Close)
+	return box, nil
+}
+
+func (o *Orchestrator) buildHost(ctx context.Context) error {
+	if err := o.loadPolicy(ctx); err != nil {
+		return err
+	}
+	box, err := o.sandbox()
+	if err != nil {
+		return err
+	}
+	p := o.policy.Load()
+	o.host, err = host.New(host.Config{
+		Log: o.log, Rooms: rooms.Of, Courier: courier{o}, Blobs: store{o.blobs},
+		Referee: &referee{
+			box: box, blobs: store{o.blobs},
+			budget: newCPUBudget(time.Duration(min(p.RefereeCpuMsPerMinute, 1<<40)) * time.Millisecond),
+		},
+		Node: o.cfg.Node, Logger: o.cfg.Logger, ReconnectGrace: time.Duration(p.ReconnectGraceMs) * time.Millisecond,
+	})
+	if err != nil {
+		return err
+	}
+	o.onClose(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		return o.host.Close(ctx)
+	})
+	o.unsee = o.host.Observe(o.seePolicy)
+	o.onClose(func() error { o.unsee(); return nil })
+	return nil
+}
+
+var policyAddress = actors.Address{Room: actors.PolicyRoom, ID: "default"}
+
+// loadPolicy reads the standing policy, or takes the built-in one.
+func (o *Orchestrator) loadPolicy(ctx context.Context) error {
+	o.policy.Store(policy.Default())
+	for r, err := range o.log.Read(ctx, policyAddress.Stream(), events.Span{Back: true, Limit: 1}) {
+		if errors.Is(err, events.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("policy: %w", err)
+		}
+		f, err := events.Decode(r)
+		if err != nil {
+			return fmt.Errorf("policy: %w", err)
+		}
+		o.seePolicy(policyAddress, []events.Fact{f})
+	}
+	return nil
+}
+
+func (o *Orchestrator) seePolicy(to actors.Address, facts []events.Fact) {
+	if to != policyAddress {
+		return
+	}
+	for _, f := range facts {
+		if changed, ok := f.(*eventv1.PolicyChanged); ok {
+			o.policy.Store(changed.Policy)
+		}
+	}
+}
+
+// applyPolicy makes the configured policy the standing one.
+func (o *Orchestrator) applyPolicy(ctx context.Context) error {
+	if o.cfg.Policy == nil || proto.Equal(o.cfg.Policy, o.policy.Load()) {
+		return nil
+	}
+	_, err := o.host.Do(ctx, policyAddress, &eventv1.Command{Kind: &eventv1.Command_ChangePolicy{
+		ChangePolicy: &eventv1.ChangePolicy{Policy: o.cfg.Policy, By: "configuration", Reason: "configured at the start"},
+	}})
+	return err
+}
+
+func (o *Orchestrator) buildDoor(context.Context) error {
+	box, err := o.sandbox()
+	if err != nil {
+		return err
+	}
+	groupKey, err := o.groupKey()
+	if err != nil {
+		return err
+	}
+	o.pool = newChallenges(box, store{o.blobs}, o.cfg.Challenges, o.cfg.Logger)
+	cfg := o.cfg.Door
+	cfg.Key, cfg.GroupKey, cfg.Node = o.key, groupKey, o.cfg.Node
+	cfg.ReconnectGrace = time.Duration(o.policy.Load().ReconnectGraceMs) * time.Millisecond
+	o.door, err = gateway.New(cfg, gateway.Deps{
+		Orchestrator: o.host, Blobs: store{o.blobs}, Challenges: o.pool,
+		Admission: func() *eventv1.AdmissionPolicy { return o.policy.Load().Admission }, Log: o.cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	o.onClose(o.door.Close)
+	return nil
+}
+
+// groupKey keys the hashes of addresses in facts. It lies beside the log, as long as the log.
+func (o *Orchestrator) groupKey() ([]byte, error) {
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return nil, err
+	}
+	if o.cfg.DataDir == "" {
+		return key, nil
+	}
+	name := filepath.Join(o.cfg.DataDir, "group.key")
+	kept, err := os.ReadFile(name)
+	switch {
+	case err == nil && len(kept) == len(key):
+		return kept, nil
+	case err == nil:
+		return nil, fmt.Errorf("%w: %s has %d bytes, want %d", ErrKeyFile, name, len(kept), len(key))
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("group key: %w", err)
+	}
+	return key, writeFileDurably(name, key, 0o600)
+}
+
+func (o *Orchestrator) buildAPI(ctx context.Context) error {
+	box, err := o.sandbox()
+	if err != nil {
+		return err
+	}
+	o.api, err = operator.New(ctx, operator.Config{Listen: o.cfg.Listen, Tokens: o.cfg.Tokens}, operator.Deps{
+		Orchestrator: o.host, Log: o.log, Blobs: o.blobs, Catalogue: catalogue{o.open},
+		Trial: trial{box}, Public: o.pool.public, Status: o.status, Ready: o.ready,
+	})
+	if err != nil {
+		return err
+	}
+	o.onClose(func() error { o.api.Close(); return nil })
+	return nil
+}
+
+// listen binds the address, so that it is known before Run.
+func (o *Orchestrator) listen(ctx context.Context) (err error) {
+	if o.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", o.cfg.Listen); err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /ws/worker", o.door)
+	mux.Handle("/", o.api)
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	o.server = &http.Server{
+		Handler: mux, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000},
+	}
+	o.onClose(o.server.Close)
+	return nil
+}
+
+// Addr is the address that is served, once New has returned.
+func (o *Orchestrator) Addr() string { return o.listener.Addr().String() }
+
+// Close releases an orchestrator that was never run.
+func (o *Orchestrator) Close() error { return o.release() }
+
+// Run serves until ctx ends or the log fails, then drains and closes everything. It is called once.
+func (o *Orchestrator) Run(ctx context.Context) error {
+	work, stop := context.WithCancel(context.Background())
+	defer stop()
+	refilled := make(chan struct{})
+	go func() { defer close(refilled); o.pool.refill(work) }()
+	o.host.Start(work, host.Open{Jobs: o.open.OpenJobs(), Pipelines: o.open.OpenPipelines()})
+	if err := o.applyPolicy(ctx); err != nil {
+		stop()
+		<-refilled
+		return errors.Join(fmt.Errorf("policy: %w", err), o.release())
+	}
+	served := make(chan error, 1)
+	go func() { served <- o.serve() }()
+	o.cfg.Logger.Info("serving", "address", o.Addr(), "node", o.cfg.Node, "data_dir", o.cfg.DataDir)
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-o.failed():
+		err = o.cause()
+	case err = <-served:
+	}
+	if err == nil {
+		o.drain()
+	}
+	stop()
+	<-refilled
+	return errors.Join(err, o.release())
+}
+
+func (o *Orchestrator) serve() error {
+	var err error
+	if o.cfg.TLSCert != "" {
+		err = o.server.ServeTLS(o.listener, o.cfg.TLSCert, o.cfg.TLSKey)
+	} else {
+		err = o.server.Serve(o.listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve: %w", err)
+}
+
+// failed is closed when the log has stopped for good: a full or broken disk. Then nothing can be promised any more.
+func (o *Orchestrator) failed() <-chan struct{} {
+	if l, ok := o.log.(*pebblelog.Log); ok {
+		return l.Failed()
+	}
+	return nil
+}
+
+func (o *Orchestrator) cause() error {
+	if l, ok := o.log.(*pebblelog.Log); ok {
+		return fmt.Errorf("event log stopped: %w", l.Cause())
+	}
+	return nil
+}
+
+// drain lets workers finish what they hold; what is left is resumed after the next start.
+func (o *Orchestrator) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), o.cfg.DrainTimeout)
+	defer cancel()
+	o.draining.Store(true)
+	o.api.Close()
+	if err := o.door.Drain(ctx); err != nil {
+		o.cfg.Logger.Warn("workers still hold tasks; they may resume them after the next start", "error", err)
+	}
+}

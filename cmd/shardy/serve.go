@@ -1,0 +1,172 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/shardy-network/orchestrator/cmd/shardy/cli"
+	"github.com/shardy-network/orchestrator/cmd/shardy/orchestrator"
+	"github.com/shardy-network/orchestrator/gateway/operator"
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
+)
+
+// serveFlags are those that serve and dev share.
+type serveFlags struct {
+	dataDir, listen, node, blobURL  string
+	policyFile, tokenFile           string
+	tlsCert, tlsKey, addressFile    string
+	trustedProxies                  []string
+	maxConnections, handshakesPerIP int
+	logFormat, logLevel             string
+}
+
+func (f *serveFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.dataDir, "data-dir", "", "folder of the log, blobs and keys; empty: everything is in memory and lost at the end")
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:7420", "address of the API and of the worker door; without tokens a loopback one")
+	flags.StringVar(&f.node, "node", "node", "name of this process in the log")
+	flags.StringVar(&f.blobURL, "blob-url", "", "bucket of large blobs, any gocloud.dev URL; default: a folder in the data folder")
+	flags.StringVar(&f.policyFile, "policy", "", "file with the deployment's policy (JSON of shardy.event.v1.Policy)")
+	flags.StringVar(&f.tokenFile, "tokens", "", "file with the API's bearer tokens (JSON: [{Name, SHA256, Role, Tenants}])")
+	flags.StringVar(&f.tlsCert, "tls-cert", "", "certificate, PEM")
+	flags.StringVar(&f.tlsKey, "tls-key", "", "key of the certificate, PEM")
+	flags.StringVar(&f.addressFile, "address-file", "", "write the address that is served to this file once it is")
+	flags.StringSliceVar(&f.trustedProxies, "trusted-proxy", nil, "prefix whose X-Forwarded-For is believed, for example 10.0.0.0/8")
+	flags.IntVar(&f.maxConnections, "max-connections", 0, "workers at once; 0: 20,000")
+	flags.IntVar(&f.handshakesPerIP, "handshakes-per-ip", 0, "handshakes a second and address; 0: 10")
+	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+}
+
+// config turns the flags into a configuration.
+func (f *serveFlags) config(stderr io.Writer) (orchestrator.Config, error) {
+	cfg := orchestrator.Config{
+		DataDir: f.dataDir, Listen: f.listen, Node: f.node, BlobURL: f.blobURL, TLSCert: f.tlsCert, TLSKey: f.tlsKey,
+		Version: version(),
+	}
+	var err error
+	if cfg.Logger, err = logger(stderr, f.logFormat, f.logLevel); err != nil {
+		return cfg, err
+	}
+	if f.policyFile != "" {
+		data, err := os.ReadFile(f.policyFile)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Policy = new(eventv1.Policy)
+		if err := protojson.Unmarshal(data, cfg.Policy); err != nil {
+			return cfg, cli.Usage(fmt.Errorf("policy %s: %w", f.policyFile, err))
+		}
+	}
+	if f.tokenFile != "" {
+		if cfg.Tokens, err = readTokens(f.tokenFile); err != nil {
+			return cfg, err
+		}
+	}
+	cfg.Door.MaxConnections, cfg.Door.HandshakesPerIPPerSecond = f.maxConnections, f.handshakesPerIP
+	for _, p := range f.trustedProxies {
+		prefix, err := netip.ParsePrefix(p)
+		if err != nil {
+			return cfg, cli.Usage(fmt.Errorf("--trusted-proxy: %w", err))
+		}
+		cfg.Door.TrustedProxies = append(cfg.Door.TrustedProxies, prefix)
+	}
+	return cfg, nil
+}
+
+func readTokens(name string) ([]operator.Token, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var tokens []operator.Token
+	d := json.NewDecoder(io.LimitReader(f, 16<<20))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&tokens); err != nil {
+		return nil, cli.Usage(fmt.Errorf("tokens %s: %w", name, err))
+	}
+	if len(tokens) == 0 {
+		return nil, cli.Usage(fmt.Errorf("tokens %s: the file names none", name))
+	}
+	return tokens, nil
+}
+
+func logger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, cli.Usage(fmt.Errorf("--log-level: %w", err))
+	}
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l})), nil
+	case "text":
+		return slog.New(tint.NewHandler(w, &tint.Options{Level: l, NoColor: !isTerminal(w)})), nil
+	}
+	return nil, cli.Usage(errors.New("--log-format: text or json"))
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+func serveCommand() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:     "serve",
+		Short:   "Run an orchestrator",
+		Long:    "Run an orchestrator: take jobs over the API, hand them to workers, keep every step in the log.",
+		Example: "  shardy serve --data-dir /var/lib/shardy --listen 127.0.0.1:7420",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.config(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			o, err := orchestrator.New(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if f.addressFile != "" {
+				if err := announce(f.addressFile, o.Addr()); err != nil {
+					return errors.Join(err, o.Close())
+				}
+			}
+			return o.Run(cmd.Context())
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+// announce writes the address whole: the connection is accepted from here on, even if it is served a moment later.
+func announce(name, addr string) error {
+	part := name + ".part"
+	if err := os.WriteFile(part, []byte(addr+"\n"), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(part, filepath.Clean(name))
+}
