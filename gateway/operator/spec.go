@@ -141,8 +141,11 @@ func (c *caller) checkWork(spec *eventv1.JobSpec, p *eventv1.Policy) error {
 
 // checkKind keeps ringers to admins, who know the answers, and unpaid load to those who answer for the workers.
 func (c *caller) checkKind(spec *eventv1.JobSpec) error {
+	if spec.Kind == eventv1.JobKind_JOB_KIND_UNSPECIFIED {
+		spec.Kind = eventv1.JobKind_JOB_KIND_STANDARD
+	}
 	switch spec.Kind {
-	case eventv1.JobKind_JOB_KIND_UNSPECIFIED, eventv1.JobKind_JOB_KIND_STANDARD:
+	case eventv1.JobKind_JOB_KIND_STANDARD:
 	case eventv1.JobKind_JOB_KIND_STRESS:
 		if !c.is(staff) {
 			return errRole

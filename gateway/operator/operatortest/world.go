@@ -205,9 +205,9 @@ func (c contents) Get(ctx context.Context, sum [32]byte) ([]byte, error) {
 	return c.Store.Get(ctx, sum, 64<<20)
 }
 
-func (c contents) Put(ctx context.Context, data []byte) ([32]byte, error) {
+func (c contents) Put(ctx context.Context, data []byte) (*eventv1.BlobRef, error) {
 	ref, err := c.Store.Put(ctx, data)
-	return ref.Sum, err
+	return &eventv1.BlobRef{Sha256: ref.Sum[:], Size: ref.Size}, err
 }
 
 // Client is an HTTP client that sends a bearer token.
