@@ -16,8 +16,9 @@ const (
 	MaxFuel = 1<<62 - 1
 
 	mebibyte = 1 << 20
-	// engineReserve is what the child needs beside the memory of a module: compiled code, frames, Go's heap.
-	engineReserve = 256 * mebibyte
+	// engineReserve is what the child needs beside the memory of a module: compiled code, frames, Go's heap, and
+	// what the threads of a program linked with libc reserve without ever touching it, some 72 MiB each.
+	engineReserve = 1024 * mebibyte
 )
 
 // Config describes a sandbox. The zero value means the defaults.
@@ -25,7 +26,7 @@ type Config struct {
 	// Command starts the child: a program whose main calls Child. Default: this executable, "sandbox-child".
 	Command []string
 	// MemoryLimit is the address space in bytes the child may add to what its idle process holds.
-	// Default 2 GiB; at least MaxModuleMemory + 256 MiB.
+	// Default 2 GiB; at least MaxModuleMemory + 1 GiB.
 	MemoryLimit uint64
 	// MaxModuleMemory is the largest linear memory of a module, in bytes. Default 512 MiB, at most 4 GiB.
 	MaxModuleMemory uint64

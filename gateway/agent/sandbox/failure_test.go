@@ -134,6 +134,20 @@ func TestMemoryHogMeetsTheLimitOfTheProcess(t *testing.T) {
 	works(t, s)
 }
 
+// Memories of one size after another never add up.
+func TestMemoriesAreGivenBack(t *testing.T) {
+	s := open(t, Config{MaxModuleMemory: 512 << 20})
+	s.cfg.MemoryLimit = 1000 << 20 // less than Validate lets through: room for each of them, not for two
+	for n := range 6 {
+		a := echo
+		a.pages = []uint32{8000, 4000, 7000}[n%3]
+		r, err := s.Run(t.Context(), Task{Module: load(t, s, metered(t, a)), FuelLimit: 1000, Input: []byte("x")})
+		if err != nil || r.Status != OK {
+			t.Fatalf("%d pages: %v", a.pages, err)
+		}
+	}
+}
+
 func TestStackOverflowIsNoVerdict(t *testing.T) {
 	// shardy_run calls function 2, which calls itself: the lint refuses it, the engine must survive it.
 	endless := assembler{run: append([]byte{0x10, 2}, output(0, 0)...), bodies: [][]byte{{0x10, 2}}}.build()

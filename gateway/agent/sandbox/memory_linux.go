@@ -19,10 +19,13 @@ func newAllocator() experimental.MemoryAllocator { return &regions{} }
 // fails in wazero's bounds check.
 func (r *regions) Allocate(_, most uint64) experimental.LinearMemory {
 	size := max(most, 65536)
-	if uint64(len(r.spare)) == size {
-		region := r.spare
-		r.spare = nil
-		return &linearMemory{owner: r, region: region}
+	spare := r.spare
+	r.spare = nil
+	if uint64(len(spare)) == size {
+		return &linearMemory{owner: r, region: spare}
+	}
+	if spare != nil {
+		_ = unix.Munmap(spare) // it would count against the limit of the process
 	}
 	if size > math.MaxInt {
 		return &linearMemory{owner: r}
