@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"math/big"
 	"reflect"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/dispatch"
@@ -254,6 +257,51 @@ func TestSeedIsPinned(t *testing.T) {
 	}
 	if got := dispatch.Pick([16]byte{15: 5}, 3); got != 2 {
 		t.Errorf("5 mod 3 = %d", got)
+	}
+}
+
+func TestPickIsTheSeedModuloN(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		seed := [16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "seed"))
+		n := rapid.IntRange(1, 64).Draw(t, "n")
+		want := new(big.Int).Mod(new(big.Int).SetBytes(seed[:]), big.NewInt(int64(n)))
+		if got := dispatch.Pick(seed, n); int64(got) != want.Int64() {
+			t.Fatalf("%x mod %d = %d, want %d", seed, n, got, want)
+		}
+	})
+}
+
+// TestManyKindsOfNeed: kinds of jobs that come and go leave nothing that hinders later ones.
+func TestManyKindsOfNeed(t *testing.T) {
+	m := dispatch.New(dispatch.Config{})
+	w := worker("w")
+	w.MemoryBytes = 1 << 40
+	m.Ready(w)
+	for round := range 2 {
+		for i := range 1500 {
+			s := seek(fmt.Sprint(round, i), 0)
+			s.Spec.Priority, s.Spec.MinMemoryBytes, s.Spec.MinTier = int32(i%50), 1<<(i/50), 3
+			m.Seek(s)
+			if i%2 == round {
+				m.Forget(s.Job)
+			}
+		}
+	}
+	if n := m.Stats().WaitingSlots; n != 1500 {
+		t.Errorf("%d slots wait", n)
+	}
+	expect(t, m, "")
+	for i := range 4 {
+		s := seek(fmt.Sprint("late", i), 0)
+		s.Spec.Priority, s.Spec.MinMemoryBytes = int32(-i), 1<<(i*10)
+		m.Seek(s)
+	}
+	expect(t, m, "late0/0>w late1/0>w late2/0>w late3/0>w")
+	m.Gone(w.Key)
+	w.Tier, w.Credits = 3, 256
+	m.Ready(w)
+	if n := len(m.Match(0, 0, 5000)); n != 256 {
+		t.Errorf("%d placed with 256 credits", n)
 	}
 }
 

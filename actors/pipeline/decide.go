@@ -129,7 +129,7 @@ func (s State) start(c *eventv1.StartStage) (actors.Decision, error) {
 	if s.Phase == Running && c.Stage == s.Stage {
 		return actors.Decision{}, nil
 	}
-	if s.Phase != Gathering || c.Stage != s.Stage+1 {
+	if s.Phase != Gathering || c.Stage != s.Stage+1 || int(c.Stage) >= len(s.Spec.GetStages()) {
 		return actors.Decision{}, ErrNotGathering
 	}
 	each := s.Spec.Stages[c.Stage].Feed != eventv1.StageFeed_STAGE_FEED_GATHER

@@ -23,9 +23,10 @@ var driftRules = [...]struct {
 	halfThetas uint64
 }{{1, 48}, {2, 24}, {4, 12}, {8, 6}, {16, 4}, {32, 3}}
 
-// ModuleSpread is how many times longer a unit of fuel may take in some module than in the challenge: the rules were
-// made for rates of one module, but workers run all sorts.
-const ModuleSpread = 4
+// Allowance is how many times slower than the challenge honest work may look: the rules were made for rates of one
+// module, but workers run all sorts, and the time counts from the acknowledgement, so tasks that wait their turn in the
+// worker look slow.
+const Allowance = 8
 
 func (w Speed) add(rate uint64) Speed {
 	w.Rates[w.Next] = rate
@@ -50,8 +51,8 @@ func (w *Speed) drift(proven uint64) string {
 		for ; i < rule.n; i++ {
 			fastest = max(fastest, w.last(i))
 		}
-		// fastest x spread x theta < proven
-		hi, lo := bits.Mul64(fastest, ModuleSpread*rule.halfThetas)
+		// fastest x allowance x theta < proven
+		hi, lo := bits.Mul64(fastest, Allowance*rule.halfThetas)
 		if hi == 0 && lo/2 < proven {
 			return fmt.Sprintf("the fastest of the last %d ran at %d fuel/ms, %d are proven", rule.n, fastest, proven)
 		}

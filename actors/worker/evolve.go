@@ -24,8 +24,8 @@ func Evolve(s State, fact events.Fact) (State, error) {
 		s.Proven, s.Nonce, s.Failure, s.Rejected = f.Proven, f.Nonce, nil, nil
 	case *eventv1.ChallengeFailed:
 		s.Nonce, s.Failure, s.Rejected = f.Nonce, f, nil
-		if f.Reason == eventv1.RejectionReason_REJECTION_REASON_CHALLENGE_FAILED {
-			s.Proven = nil // a wrong answer taints the others
+		if f.Kind == eventv1.ChallengeKind_CHALLENGE_KIND_COMPUTE && f.Reason == eventv1.RejectionReason_REJECTION_REASON_CHALLENGE_FAILED {
+			s.Proven = nil // a wrong answer taints the others; memory is proven up to the first size that fails
 		}
 	case *eventv1.WorkerAdmitted:
 		s.Tier, s.Sure, s.ChunkBytes, s.Rejected, s.Speed = f.Tier, f.Proven, f.ChunkBytes, nil, Speed{}

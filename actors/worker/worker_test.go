@@ -178,11 +178,18 @@ func TestWrongAnswerVoidsTheProof(t *testing.T) {
 	s.When(&eventv1.AdmitWorker{Policy: policy}).Nothing() // the same answer again
 }
 
-func TestSlowAnswerLeavesTheRestOfTheProof(t *testing.T) {
-	s := proven(t).When(&eventv1.RecordChallenge{
-		Kind: memory, Nonce: []byte{9}, Failure: eventv1.RejectionReason_REJECTION_REASON_CHALLENGE_TIMEOUT,
-	})
-	s.When(&eventv1.AdmitWorker{Policy: policy}).ThenTypes("WorkerAdmitted")
+func TestMemoryIsProvenUpToTheFirstSizeThatFails(t *testing.T) {
+	for _, reason := range []eventv1.RejectionReason{
+		eventv1.RejectionReason_REJECTION_REASON_CHALLENGE_TIMEOUT, eventv1.RejectionReason_REJECTION_REASON_CHALLENGE_FAILED,
+	} {
+		s := story.Of(t, &worker.Room, id).When(connect(session)).When(&eventv1.ReportProfile{Profile: claim()})
+		s.When(passed(1)).When(filled(2, 64*mib))
+		s.When(&eventv1.RecordChallenge{Kind: memory, Nonce: []byte{3}, Failure: reason}).ThenTypes("ChallengeFailed")
+		s.When(&eventv1.AdmitWorker{Policy: policy}).ThenTypes("WorkerAdmitted")
+		if st := s.State().(worker.State); st.Tier != 1 || st.Sure.MemoryBytes != 64*mib {
+			t.Errorf("%v: tier %d with %d bytes", reason, st.Tier, st.Sure.MemoryBytes)
+		}
+	}
 }
 
 func TestAbsurdProfileIsRejectedOnce(t *testing.T) {
@@ -234,7 +241,7 @@ func TestDrift(t *testing.T) {
 		slower  uint64 // times
 		batches int    // until demoted; 0: never within 100
 	}{
-		{1, 0}, {5, 0}, {7, 32}, {9, 16}, {13, 8}, {25, 4}, {49, 2}, {97, 1}, {1000, 1},
+		{1, 0}, {11, 0}, {13, 32}, {17, 16}, {25, 8}, {49, 4}, {97, 2}, {193, 1}, {1000, 1},
 	} {
 		s := admitted(t)
 		got := 0
@@ -256,8 +263,8 @@ func TestDrift(t *testing.T) {
 func TestOneQuickBatchClearsASlowOne(t *testing.T) {
 	s := admitted(t)
 	for i := range 64 {
-		rate := uint64(60_000) // 16 times slower
-		if i%6 == 5 {
+		rate := uint64(15_000) // 66 times slower
+		if i%3 == 2 {
 			rate = 1_000_000
 		}
 		s.When(&eventv1.RecordWork{Delta: &eventv1.Tally{Agreed: 1}, FastestFuelPerMs: rate}).ThenTypes("ReliabilityChanged")
