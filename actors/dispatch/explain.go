@@ -71,8 +71,7 @@ func (m *Matcher) Explain(id string) []string {
 	}
 	var lines []string
 	if j.waiting > 0 {
-		total := j.waiting + j.held + len(j.used)
-		lines = append(lines, fmt.Sprintf("waiting for %d of %s: %s", j.waiting, count(total, "worker"), m.why(j)))
+		lines = append(lines, fmt.Sprintf("waiting for %d of %s: %s", j.waiting, count(j.replicas(), "worker"), m.why(j)))
 		if l := m.level(needOf(j).priority); l.waiting > 1 {
 			lines = append(lines, fmt.Sprintf("%s at priority %d", count(l.waiting, "job")+" waiting", l.priority))
 		}
@@ -90,6 +89,17 @@ func (m *Matcher) Explain(id string) []string {
 		lines = append(lines, "nothing of the job waits: every slot was given back, the verdict is pending")
 	}
 	return lines
+}
+
+// replicas is how many workers the job has, had and wants.
+func (j *job) replicas() int {
+	n := j.waiting + j.held + len(j.used)
+	for i := range j.slots {
+		if sl := &j.slots[i]; sl.state == slotPast && !slices.Contains(j.used, sl.party) {
+			n++
+		}
+	}
+	return n
 }
 
 func (m *Matcher) age(sl *slot) string {
