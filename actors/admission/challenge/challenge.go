@@ -27,8 +27,11 @@ const (
 	MaxRounds = 1 << 14
 	// BlockBytes is the unit of a memory challenge.
 	BlockBytes = 1024
-	// MaxMemory is the largest memory challenge in bytes.
+	// MinMemory and MaxMemory bound a memory challenge in bytes.
+	MinMemory = 1 << 20
 	MaxMemory = 1 << 30
+	// Unfilled is the part of a memory challenge that holds the module's own data.
+	Unfilled = 512 << 10
 	// NonceSize is the size of a nonce in bytes.
 	NonceSize = 32
 
@@ -36,7 +39,7 @@ const (
 	modeMemory  = 2
 
 	pageBytes = 64 << 10
-	basePages = 16 // of the committed module: its own data and stack
+	basePages = 16 // of the committed module
 )
 
 // ErrSize refuses a challenge that is empty or too large.
@@ -69,12 +72,14 @@ func NewCompute(flop uint64, nonce [NonceSize]byte) (Question, error) {
 	return Question{Kind: Compute, Nonce: nonce, Size: uint32(rounds)}, nil
 }
 
-// NewMemory asks for a fill of the given bytes, rounded up to whole blocks.
+// NewMemory asks for an instance of the given bytes, rounded up to whole pages of 64 KiB, all of it filled but
+// [Unfilled]. A worker that can hold just these bytes can run it.
 func NewMemory(size uint64, nonce [NonceSize]byte) (Question, error) {
-	if size == 0 || size > MaxMemory {
-		return Question{}, fmt.Errorf("%w: %d bytes, want 1 to %d", ErrSize, size, MaxMemory)
+	if size < MinMemory || size > MaxMemory {
+		return Question{}, fmt.Errorf("%w: %d bytes, want %d to %d", ErrSize, size, MinMemory, MaxMemory)
 	}
-	return Question{Kind: Memory, Nonce: nonce, Size: uint32((size + BlockBytes - 1) / BlockBytes)}, nil
+	pages := (size + pageBytes - 1) / pageBytes
+	return Question{Kind: Memory, Nonce: nonce, Size: uint32((pages*pageBytes - Unfilled) / BlockBytes)}, nil
 }
 
 // Input is the chunk for the module.
@@ -84,10 +89,10 @@ func (q Question) Input() []byte {
 	return append(b, q.Nonce[:]...)
 }
 
-// Work is FLOP for a compute challenge, bytes filled for a memory challenge.
+// Work is FLOP for a compute challenge, bytes of the instance for a memory challenge.
 func (q Question) Work() uint64 {
 	if q.Kind == Memory {
-		return uint64(q.Size) * BlockBytes
+		return uint64(q.Size)*BlockBytes + Unfilled
 	}
 	return uint64(q.Size) * FlopPerRound
 }
@@ -101,16 +106,14 @@ func (q Question) Fuel() uint64 {
 	return fixed + uint64(q.Size)*20_000_000
 }
 
-// Module returns the unmodified module with room for the question: its memory is what the question needs, rounded up to
-// a power of two, so that there are few modules. It computes with floating point in vectors (class V), never makes a
-// NaN, and needs no canonical ones.
+// Module returns the unmodified module, with exactly the memory that the question needs: memory challenges of the same
+// size share a module. It computes with floating point in vectors (class V), never makes a NaN, and needs no canonical
+// ones.
 func (q Question) Module() []byte {
 	if q.Kind != Memory {
 		return bytes.Clone(base)
 	}
-	blocks := max(uint64(q.Size), 1)
-	power := uint64(1) << bits.Len64(blocks-1) // rounded up
-	return withPages(uint32(basePages + power*BlockBytes/pageBytes + 1))
+	return withPages(uint32(q.Work() / pageBytes))
 }
 
 // withPages replaces the memory section of the committed module, whose form the tests hold.

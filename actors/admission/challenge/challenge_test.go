@@ -39,7 +39,7 @@ func TestModuleMatchesItsLock(t *testing.T) {
 }
 
 func TestEveryModuleIsAdmissible(t *testing.T) {
-	for _, size := range []uint64{1, 1 << 20, 32 << 20, 64 << 20, 100 << 20, 256 << 20, 1 << 30} {
+	for _, size := range []uint64{1 << 20, 32 << 20, 64 << 20, 100 << 20, 256 << 20, 1 << 30} {
 		q, err := NewMemory(size, [NonceSize]byte{1})
 		if err != nil {
 			t.Fatal(err)
@@ -48,8 +48,8 @@ func TestEveryModuleIsAdmissible(t *testing.T) {
 		if err != nil || info.Class != wasm.FloatVector {
 			t.Errorf("%d bytes: %v, class %s", size, err, info.Class)
 		}
-		if room := uint64(info.MemoryPages) * pageBytes; room < size+1<<20 || room > 2*size+3<<20 {
-			t.Errorf("%d bytes: a memory of %d", size, room)
+		if room := uint64(info.MemoryPages) * pageBytes; room != size || q.Work() != size {
+			t.Errorf("%d bytes: a memory of %d, work of %d", size, room, q.Work())
 		}
 	}
 	q, _ := NewCompute(1, [NonceSize]byte{})
@@ -69,9 +69,12 @@ func TestSizes(t *testing.T) {
 	if err != nil || q.Work() != 64<<20 {
 		t.Errorf("%v: %d bytes", err, q.Work())
 	}
-	want := "02000000" + "00000100" + "07" + strings.Repeat("00", 31)
+	want := "02000000" + "00fe0000" + "07" + strings.Repeat("00", 31)
 	if got := fmt.Sprintf("%x", q.Input()); got != want {
 		t.Errorf("input %s, want %s", got, want)
+	}
+	if q, err := NewMemory(MinMemory+1, q.Nonce); err != nil || q.Work() != MinMemory+pageBytes {
+		t.Errorf("%v: %d bytes, want whole pages", err, q.Work())
 	}
 	for _, size := range []uint64{0, 1 << 62} {
 		if _, err := NewCompute(size, q.Nonce); !errors.Is(err, ErrSize) {
