@@ -17,8 +17,8 @@ import (
 // of the engine's own answers, which are to end the process or to panic with a lock held.
 //
 // From then on the disk is as a crash at that moment would have left it: the write-ahead log swallows what comes
-// (nobody is told that it is durable, see Log.finish) and nothing is removed or renamed over. Other writes go on and
-// may fail. Reads are untouched.
+// (nobody is told that it is durable, see Log.finish), nothing is removed, and every other write fails. In particular
+// no table is entered in the manifest whose name may not be durable. Reads are untouched.
 type disk struct {
 	vfs.FS
 	log    *slog.Logger
@@ -58,7 +58,14 @@ func (d *disk) Unwrap() vfs.FS { return d.FS }
 
 func (d *disk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if !isWAL(name) {
-		return d.FS.Create(name, c)
+		if err := d.cause(); err != nil {
+			return nil, err
+		}
+		f, err := d.FS.Create(name, c)
+		if err != nil {
+			return nil, err
+		}
+		return &otherFile{File: f, d: d}, nil
 	}
 	if d.frozen() {
 		return sink{}, nil
@@ -69,6 +76,9 @@ func (d *disk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 
 func (d *disk) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if !isWAL(to) {
+		if err := d.cause(); err != nil {
+			return nil, err
+		}
 		return d.FS.ReuseForWrite(from, to, c)
 	}
 	if d.frozen() {
@@ -92,6 +102,20 @@ func (d *disk) OpenDir(name string) (vfs.File, error) {
 		return nil, err
 	}
 	return &dirFile{File: f, d: d}, nil
+}
+
+func (d *disk) Rename(from, to string) error {
+	if err := d.cause(); err != nil {
+		return err
+	}
+	return d.FS.Rename(from, to)
+}
+
+func (d *disk) Link(from, to string) error {
+	if err := d.cause(); err != nil {
+		return err
+	}
+	return d.FS.Link(from, to)
 }
 
 func (d *disk) Remove(name string) error {
@@ -156,6 +180,40 @@ func (f *walFile) Close() error {
 		f.d.fail(err)
 	}
 	return nil
+}
+
+// otherFile is any other file being written.
+type otherFile struct {
+	vfs.File
+	d *disk
+}
+
+func (f *otherFile) Write(p []byte) (int, error) {
+	if err := f.d.cause(); err != nil {
+		return 0, err
+	}
+	return f.File.Write(p)
+}
+
+func (f *otherFile) Sync() error {
+	if err := f.d.cause(); err != nil {
+		return err
+	}
+	return f.File.Sync()
+}
+
+func (f *otherFile) SyncData() error {
+	if err := f.d.cause(); err != nil {
+		return err
+	}
+	return f.File.SyncData()
+}
+
+func (f *otherFile) SyncTo(n int64) (bool, error) {
+	if err := f.d.cause(); err != nil {
+		return false, err
+	}
+	return f.File.SyncTo(n)
 }
 
 // dirFile is a folder being synced. A new write-ahead log needs that, so that a failure must not reach the engine.

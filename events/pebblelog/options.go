@@ -61,7 +61,9 @@ func (o Options) withDefaults() Options {
 	def(&o.BlobCacheBytes, 32<<20)
 	def(&o.BlockCacheBytes, 64<<20)
 	def(&o.MemTableBytes, 16<<20)
-	o.MemTableBytes = max(o.MemTableBytes, 4*maxGroupBytes) // a group must fit
+	if o.fs == nil { // tests may go below
+		o.MemTableBytes = max(o.MemTableBytes, 4*maxGroupBytes) // a group must fit
+	}
 	def(&o.RecentRecords, 8<<10)
 	def(&o.RecentBytes, 8<<20)
 	def(&o.QueuedRequests, 16<<10)
