@@ -72,9 +72,29 @@ func newRoot(in io.Reader, out, errOut io.Writer, env func(string) string, extra
 	add(groupRun, a.workerCommand(), a.dlqCommand(), a.policyCommand(), a.statusCommand())
 	add(groupLook, a.assignmentCommand(), a.eventCommand(), a.logCommand(), a.auditCommand())
 	add(groupSelf, a.contextCommand(), a.versionCommand())
-	root.AddCommand(extra...)
+	graft(root, extra)
 	checkUsage(root)
 	return root, a
+}
+
+// graft adds commands from outside. One that has the name of a noun here takes its place and its verbs: shardy worker
+// runs a worker, shardy worker list lists them.
+func graft(root *cobra.Command, extra []*cobra.Command) {
+	for _, c := range extra {
+		for _, own := range root.Commands() {
+			if own.Name() != c.Name() {
+				continue
+			}
+			verbs := own.Commands()
+			own.RemoveCommand(verbs...)
+			c.AddCommand(verbs...)
+			root.RemoveCommand(own)
+		}
+		if c.GroupID == "" {
+			c.GroupID = groupRun
+		}
+		root.AddCommand(c)
+	}
 }
 
 // The groups of the help.

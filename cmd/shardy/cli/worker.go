@@ -10,7 +10,7 @@ import (
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
 
-// workerCommand manages workers. Whoever starts one adds that to this noun, see AddTo.
+// workerCommand manages workers. A command from outside that runs one takes over its verbs, see graft.
 func (a *app) workerCommand() *cobra.Command {
 	c := &cobra.Command{Use: "worker", Short: "Look at workers, drain, ban and reinstate them"}
 	c.AddCommand(a.workerList(), a.workerDescribe(), a.workerWatch(),
