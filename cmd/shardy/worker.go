@@ -87,7 +87,8 @@ func (f *workerFlags) run(cmd *cobra.Command) (err error) {
 			return err
 		}
 	}
-	box := sandbox.Config{CacheDir: f.cacheDir, MaxModuleMemory: max(f.memoryMiB, 64) * mebibyte}
+	// The memory challenge fills what is offered, and its module needs some pages of its own.
+	box := sandbox.Config{CacheDir: f.cacheDir, MaxModuleMemory: min(f.memoryMiB+16, 4096) * mebibyte}
 	pool, err := agent.NewSandboxPool(f.sandboxes, box)
 	if err != nil {
 		return cli.Usage(err)
