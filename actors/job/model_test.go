@@ -35,7 +35,7 @@ func TestAnyCommandsKeepTheInvariants(t *testing.T) {
 		if _, err := scene.Do(actors.JobAddress(id), submit); err != nil {
 			t.Fatal(err)
 		}
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			state := scene.State(actors.JobAddress(id)).(job.State)
 			switch n := rapid.IntRange(0, 20).Draw(t, "what"); {
 			case n == 0:
@@ -94,29 +94,72 @@ func anySlotCommand(t *rapid.T, scene *story.Scene, state *job.State) (actors.Ad
 	}).Draw(t, "command")
 }
 
+// round is what a job's history says of its current round.
+type round struct {
+	verdicts int
+	open     uint32
+	failed   int
+	results  []quorum.Result
+}
+
+// tell follows the round by one fact and says what is wrong with it.
+func (r *round) tell(fact events.Fact, p *eventv1.JobPolicy) error {
+	switch f := fact.(type) {
+	case *eventv1.JobSubmitted:
+		*r = round{open: f.Slots}
+	case *eventv1.JobRequeued:
+		*r = round{open: f.Slots}
+	case *eventv1.ReplicaReturned:
+		r.open--
+		r.results = append(r.results, quorum.Result{
+			Slot: f.Slot, Worker: f.Worker, Group: f.Group, Status: f.Status, Checksum: quorum.Checksum(f.Status, f.Fuel, f.Output),
+		})
+	case *eventv1.ReplicaFailed:
+		r.open--
+		r.failed++
+	case *eventv1.JobCancelled:
+		r.verdicts++
+		r.open = 0
+	case *eventv1.TaskVerified, *eventv1.JobDeadLettered:
+		r.verdicts++
+		return r.closed(fact)
+	case *eventv1.RefereeRequested:
+		return r.closed(fact)
+	case *eventv1.WaveOpened:
+		err := r.closed(fact)
+		r.open = f.Slots
+		v := quorum.Decide(r.results, r.failed, quorum.Rule{Margin: p.Margin, MaxReplicas: p.MaxReplicas})
+		if v.Outcome != quorum.NeedMore || v.Need != f.Slots {
+			return fmt.Errorf("a wave of %d slots after\n%s", f.Slots, v.Describe())
+		}
+		return err
+	}
+	return nil
+}
+
+// closed refuses what may happen only when no slot is open.
+func (r *round) closed(fact events.Fact) error {
+	if r.open != 0 {
+		return fmt.Errorf("%s while %d slots were open", events.TypeOf(fact), r.open)
+	}
+	return nil
+}
+
 // checkJob holds the invariants of a job and its slots over their whole history.
 func checkJob(t *rapid.T, scene *story.Scene, p *eventv1.JobPolicy) {
-	verdicts, results := 0, uint32(0)
+	var r round
 	for _, fact := range scene.History(actors.JobAddress(id)) {
-		switch f := fact.(type) {
-		case *eventv1.JobRequeued:
-			verdicts, results = 0, 0
-		case *eventv1.TaskVerified, *eventv1.JobDeadLettered, *eventv1.JobCancelled:
-			verdicts++
-		case *eventv1.ReplicaReturned:
-			results++
-		case *eventv1.WaveOpened:
-			if results+f.Slots > p.MaxReplicas {
-				t.Fatalf("a wave of %d after %d results: the cap is %d", f.Slots, results, p.MaxReplicas)
-			}
+		if err := r.tell(fact, p); err != nil {
+			t.Fatal(err)
 		}
-		if verdicts > 1 {
+		if r.verdicts > 1 {
 			t.Fatal("two verdicts in one round")
 		}
-		if results > p.MaxReplicas {
-			t.Fatalf("%d results: the cap is %d", results, p.MaxReplicas)
+		if len(r.results) > int(p.MaxReplicas) {
+			t.Fatalf("%d results: the cap is %d", len(r.results), p.MaxReplicas)
 		}
 	}
+	verdicts := r.verdicts
 	state := scene.State(actors.JobAddress(id)).(job.State)
 	if (verdicts == 0) != (state.Phase == job.Open) {
 		t.Fatalf("%d verdicts and %v", verdicts, state.Phase)

@@ -17,9 +17,9 @@ import (
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
-// TestScenes plays a job and its slots together: testdata holds the transcripts, -rewrite writes them anew.
+// TestScenes plays a job and its slots together: testdata/scenes holds the transcripts, -rewrite writes them anew.
 func TestScenes(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scenes", func(t *testing.T, path string) {
 		p := &play{scene: story.NewScene(t, &job.Room, &assignment.Room), spec: spec(), policy: rules()}
 		datadriven.RunTest(t, path, p.run)
 	})
@@ -159,4 +159,55 @@ func TestSketchesAreStable(t *testing.T) {
 	if got := story.SketchEffect(effect); got != fmt.Sprintf("Release job=%q holder={slot=2 worker=03030303 group=%q}", "j", "g") {
 		t.Errorf("got %s", got)
 	}
+}
+
+// BenchmarkReplay folds the ten records of a verified job and its two slots, decoding included.
+func BenchmarkReplay(b *testing.B) {
+	scene := story.NewScene(b, &job.Room, &assignment.Room)
+	to := []actors.Address{actors.JobAddress(id), actors.SlotAddress(id, 0), actors.SlotAddress(id, 1)}
+	do := func(at actors.Address, cmd proto.Message) {
+		if _, err := scene.Do(at, cmd); err != nil {
+			b.Fatal(err)
+		}
+	}
+	do(to[0], &eventv1.SubmitJob{Spec: spec(), Policy: rules()})
+	for n := range byte(2) {
+		seed := bytes.Repeat([]byte{n}, 16)
+		do(to[1+n], &eventv1.DispatchSlot{
+			Worker: key(n), AckTimeoutMs: 5000, ExecutionTimeoutMs: 10_000, MaxAttempts: 5, Seed: seed,
+		})
+		do(to[1+n], &eventv1.AckTask{Token: assignment.Token(seed, 1)})
+		do(to[1+n], &eventv1.ReturnResult{
+			Token: assignment.Token(seed, 1), Status: 1, Output: blob("x"), Fuel: 5, Attestation: make([]byte, 64),
+		})
+	}
+	kinds := []actors.Kind{&job.Room, &assignment.Room, &assignment.Room}
+	streams := make([][]events.Record, len(to))
+	for i, of := range to {
+		for _, fact := range scene.History(of) {
+			data, err := proto.Marshal(fact)
+			if err != nil {
+				b.Fatal(err)
+			}
+			streams[i] = append(streams[i], events.Record{Draft: events.Draft{Type: events.TypeOf(fact), Data: data}})
+		}
+	}
+	records := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		for i, stream := range streams {
+			e := kinds[i].Open(to[i].ID)
+			for _, r := range stream {
+				fact, err := events.Decode(r)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := e.Evolve(fact); err != nil {
+					b.Fatal(err)
+				}
+				records++
+			}
+		}
+	}
+	b.ReportMetric(float64(records)/b.Elapsed().Seconds(), "events/s")
 }
