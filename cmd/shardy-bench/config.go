@@ -61,7 +61,7 @@ func (c *config) flags(out io.Writer) *flag.FlagSet {
 	f.StringVar(&c.data, "data", "data", "folder under which the run's data folder is made")
 	f.BoolVar(&c.attest, "attest", true, "require a signature on every result")
 	f.IntVar(&c.agents, "agents", 4, "connections of each worker process")
-	f.StringVar(&c.profile, "profile", "", "folder for the server's CPU and allocation profiles of the measured window")
+	f.StringVar(&c.profile, "profile", "", "folder for profiles of the server: CPU and allocations of the measured window, of idle the heap")
 	f.StringVar(&c.compare, "compare", "", "path of the harness's ceiling: runs it and this program in turn")
 	f.IntVar(&c.pairs, "pairs", 2, "compare: number of pairs")
 	f.IntVar(&c.n, "n", 15_000, "idle: connections; reassign: sockets to drop")

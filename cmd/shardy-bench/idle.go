@@ -78,6 +78,9 @@ func measureIdle(ctx context.Context, cfg config) (f figures, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.profile(ctx, "inventory"); err != nil {
+		return nil, err
+	}
 	n := float64(cfg.n)
 	return figures{
 		"peer": "shardy", "variant": cfg.label(), "mode": cfg.mode, "n": cfg.n, "procs": cfg.procs,

@@ -40,6 +40,9 @@ func measureRestart(ctx context.Context, cfg config) (f figures, err error) {
 		return nil, err
 	}
 	f["ready_s"] = round(time.Since(killed).Seconds(), 3)
+	if err := d.startProfile(ctx); err != nil {
+		return nil, err
+	}
 	return f, d.recovery(ctx, f, killed, l)
 }
 
@@ -70,11 +73,14 @@ func (d *deployment) recovery(ctx context.Context, f figures, killed time.Time, 
 	if err := d.client.watch(ctx); err != nil {
 		return err
 	}
-	if err := d.followFrom(ctx, 0, see, "AssignmentDispatched"); err != nil {
+	looking, stop := context.WithCancel(ctx) // a follower costs the server, too
+	defer stop()
+	if err := d.followFrom(looking, 0, see, "AssignmentDispatched"); err != nil {
 		return err
 	}
 	select {
 	case s := <-first:
+		stop()
 		f["dispatching_s"] = round(s, 3)
 	case <-time.After(readyLimit):
 		return errors.New("no dispatch after the restart")
@@ -84,6 +90,9 @@ func (d *deployment) recovery(ctx context.Context, f figures, killed time.Time, 
 	from := l.done.Load()
 	begun := time.Now()
 	if err := pause(ctx, d.cfg.dur); err != nil {
+		return err
+	}
+	if err := d.stopProfile(ctx); err != nil {
 		return err
 	}
 	f["drained_per_s"] = round(float64(l.done.Load()-from)/time.Since(begun).Seconds(), 1)

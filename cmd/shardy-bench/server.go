@@ -55,6 +55,8 @@ func serve(ctx context.Context, cfg config) error {
 			return collect()
 		case "profile":
 			return answer(p.start(rest))
+		case "inventory":
+			return answer(inventory(rest))
 		case "profiled":
 			return answer(p.stop())
 		default:
@@ -95,6 +97,19 @@ func (p *profiler) stop() error {
 	}
 	pprof.StopCPUProfile()
 	return errors.Join(p.cpu.Close(), p.write("allocs.pprof"))
+}
+
+// inventory writes what is on the heap, and what every goroutine does.
+func inventory(dir string) error {
+	var all error
+	for _, name := range []string{"heap", "goroutine"} {
+		f, err := os.Create(filepath.Join(dir, name+".pprof"))
+		if err != nil {
+			return errors.Join(all, err)
+		}
+		all = errors.Join(all, pprof.Lookup(name).WriteTo(f, 0), f.Close())
+	}
+	return all
 }
 
 // write saves what was allocated since the start of the process; the difference of two is that of a window.

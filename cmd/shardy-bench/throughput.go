@@ -116,7 +116,10 @@ func (f figures) percentilesOf(l *load, byDue bool) {
 	f.percentiles(ms)
 }
 
-func (d *deployment) startProfile(ctx context.Context) error {
+func (d *deployment) startProfile(ctx context.Context) error { return d.profile(ctx, "profile") }
+
+// profile has the server write profiles, if the run wants any.
+func (d *deployment) profile(ctx context.Context, verb string) error {
 	if d.cfg.profile == "" {
 		return nil
 	}
@@ -127,7 +130,7 @@ func (d *deployment) startProfile(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return d.command(ctx, "profile "+dir)
+	return d.command(ctx, verb+" "+dir)
 }
 
 func (d *deployment) stopProfile(ctx context.Context) error {
