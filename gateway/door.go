@@ -19,6 +19,7 @@ import (
 	"github.com/shardy-network/orchestrator/actors/proof"
 	"github.com/shardy-network/orchestrator/actors/worker"
 	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/gateway/crew"
 	"github.com/shardy-network/orchestrator/gateway/socket"
 	"github.com/shardy-network/orchestrator/gateway/wire"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
@@ -35,10 +36,13 @@ type Door struct {
 
 	ctx    context.Context // ends with Close: the parent of everything that a session asks of others
 	cancel context.CancelFunc
-	jobs   sync.WaitGroup // goroutines of the door: sessions, sweeper, settlements
+	jobs   sync.WaitGroup                  // goroutines of the door: sessions, tests, sweeper
+	crew   *crew.Crew                      // writers and settlements
+	soon   atomic.Pointer[context.Context] // a deadline for many short questions; the sweeper renews it
 
 	entry  sync.Mutex // keeps enter and Close apart
 	closed bool       // guarded by entry
+	once   sync.Once  // of Close
 
 	table    table
 	waiting  waiting
@@ -78,8 +82,10 @@ func New(cfg Config, deps Deps) (*Door, error) {
 		budget:    newBudget(cfg.MaxBytesInFlight),
 		turns:     newTurns(cfg.Benchmark.Parallel),
 		verifies:  make(chan struct{}, 4),
+		crew:      crew.New(64),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.renew()
 	d.stop = deps.Orchestrator.Observe(d.observe)
 	d.spawn(d.sweep)
 	return d, nil
@@ -115,7 +121,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s := &session{door: d, ip: ip, reader: wire.NewWorkerReader(d.cfg.MaxFrameTier3)}
 	conn, err := socket.Accept(w, r, wire.Subprotocol, d.origin(), socket.Options{
-		MaxQueue: d.cfg.MaxQueue, WriteTimeout: d.cfg.WriteTimeout, Gather: s.gather,
+		MaxQueue: d.cfg.MaxQueue, WriteTimeout: d.cfg.WriteTimeout, Gather: s.gather, Go: d.crew.Go,
 	})
 	if err != nil {
 		d.guard.leave(ip)
@@ -193,8 +199,14 @@ func (d *Door) Drain(ctx context.Context) error {
 	}
 }
 
-// Close ends every session with DRAINING and waits for the door's goroutines. Tasks in flight stay assigned.
+// Close ends every session with DRAINING and waits for the door's goroutines. Tasks in flight stay assigned. It may be
+// called more than once.
 func (d *Door) Close() error {
+	d.once.Do(d.shut)
+	return nil
+}
+
+func (d *Door) shut() {
 	d.draining.Store(true)
 	d.stop()
 	err := wire.Errorf(workerv1.ErrorCode_ERROR_CODE_DRAINING, "the orchestrator is closing")
@@ -204,7 +216,7 @@ func (d *Door) Close() error {
 	d.cancel() // ends handshakes
 	d.table.each(func(s *session) { s.close(err) })
 	d.jobs.Wait()
-	return nil
+	d.crew.Close()
 }
 
 // strip tells a slot that its worker does not have the task.
@@ -346,3 +358,13 @@ func addrOf(text string) (netip.Addr, bool) {
 func codeName(code int) string {
 	return strings.TrimPrefix(workerv1.ErrorCode(code).String(), "ERROR_CODE_")
 }
+
+// renew makes the deadline that questions asked from now on share: between one and two CommandTimeouts away.
+func (d *Door) renew() {
+	ctx, cancel := context.WithTimeout(d.ctx, 2*d.cfg.CommandTimeout)
+	context.AfterFunc(ctx, cancel)
+	d.soon.Store(&ctx)
+}
+
+// bounded is a context for a question that is asked for every task: it costs no timer of its own.
+func (d *Door) bounded() context.Context { return *d.soon.Load() }

@@ -73,12 +73,20 @@ func (s *session) introduce() (nonce []byte, err error) {
 
 // expect reads the one message that the phase allows.
 func (s *session) expect() (*workerv1.FromWorker, error) {
-	in, buf, err := s.next()
-	releaseBuffer(buf)
-	if err != nil {
-		return nil, err
+	for {
+		binary, body, err := s.conn.Next()
+		if err != nil {
+			return nil, err
+		}
+		in, buf, done, err := s.take(binary, body)
+		releaseBuffer(buf)
+		if err != nil {
+			return nil, err
+		}
+		if done {
+			return in.Message, wire.Phase(s.phase.Load()).Check(in.Message)
+		}
 	}
-	return in.Message, wire.Phase(s.phase.Load()).Check(in.Message)
 }
 
 // verify checks the signatures of Proof; few at a time, so that a storm of handshakes leaves processors for work.

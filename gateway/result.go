@@ -45,7 +45,7 @@ func (s *session) result(m *workerv1.TaskResult, in wire.Incoming[*workerv1.From
 	a.verdict = checkResult(t, s.key[:], s.door.cfg.MaxOutput, m, in.Payload, in.Sum)
 	n := uint64(len(in.Payload))
 	s.reserve(n)
-	s.door.spawn(func() {
+	s.door.crew.Go(func() {
 		defer s.release(n)
 		a.run()
 	})
@@ -74,7 +74,7 @@ func (s *session) misfit(in wire.Incoming[*workerv1.FromWorker], err error) {
 		return
 	}
 	a := &arrival{session: s, task: t, meta: m, sum: in.Sum, verdict: refuseResult(why, "%s", err), since: time.Now()}
-	s.door.spawn(a.run)
+	s.door.crew.Go(a.run)
 }
 
 // surrender moves a task from flight to settlement; what is in neither is stale, what is in the latter a duplicate.
@@ -143,8 +143,7 @@ func (a *arrival) run() {
 // stage checks the further proof and makes output and proof durable. An error is this process's trouble.
 func (a *arrival) stage(r *eventv1.ReturnResult) error {
 	d := a.session.door
-	ctx, cancel := context.WithTimeout(d.ctx, d.cfg.CommandTimeout)
-	defer cancel()
+	ctx := d.bounded()
 	if err := a.prove(ctx, r); err != nil || a.verdict.reject != 0 {
 		return err
 	}
@@ -241,7 +240,7 @@ func (a *arrival) settled(reply any, err error) {
 		m.Outcome = workerv1.TaskOutcome_TASK_OUTCOME_RECORDED
 		d.count.recorded.Add(1)
 	case err == nil:
-		go a.refuse(m) // a signature takes longer than an entity's goroutine should wait
+		d.crew.Go(func() { a.refuse(m) }) // a signature takes longer than an entity's goroutine should wait
 		return
 	case errors.Is(err, assignment.ErrDuplicate):
 		m.Outcome = workerv1.TaskOutcome_TASK_OUTCOME_DUPLICATE

@@ -105,66 +105,72 @@ func (s *session) failed(err error) {
 	s.drop(err)
 }
 
-// read takes messages until the connection or the protocol breaks.
+// read takes messages until the connection or the protocol breaks. Its frame is all of ours that stays on the stack of
+// an idle session, so it is kept small: everything else is behind step.
 func (s *session) read() error {
 	for {
-		in, buf, err := s.next()
+		binary, body, err := s.conn.Next()
+		if err == nil {
+			err = s.step(binary, body)
+		}
 		if err != nil {
-			s.misfit(in, err)
-			return err
-		}
-		if err := wire.Phase(s.phase.Load()).Check(in.Message); err != nil {
-			releaseBuffer(buf)
-			return err
-		}
-		if err := s.handle(in, buf); err != nil {
 			return err
 		}
 	}
 }
 
-// next reads until a whole message is there. buf holds the payload and belongs to the caller.
-func (s *session) next() (in wire.Incoming[*workerv1.FromWorker], buf *buffer, err error) {
-	for {
-		binary, body, err := s.conn.Next()
-		if err != nil {
-			return in, nil, err
-		}
-		if !s.window.take(s.conn.Heard(), s.door.cfg.MessagesPerSecond) {
-			return in, nil, wire.Errorf(workerv1.ErrorCode_ERROR_CODE_RATE, "more than %d messages a second", s.door.cfg.MessagesPerSecond)
-		}
-		s.reader.SetMaxPayload(s.maxFrame.Load())
-		size, payload := s.reader.Pending()
-		limit := wire.MaxMeta
-		if payload {
-			limit = int(size)
-		}
-		data, buf, err := s.body(body, limit, payload)
-		switch {
-		case errors.Is(err, socket.ErrTooLong) && !payload:
-			return in, nil, wire.Errorf(workerv1.ErrorCode_ERROR_CODE_TOO_LARGE, "message above %d bytes", wire.MaxMeta)
-		case errors.Is(err, socket.ErrTooLong):
-			// What is longer than any meta cannot be one: the reader sees a byte too many and calls it what it is.
-			data = make([]byte, size+1)
-		case err != nil:
-			return in, nil, err
-		}
-		in, done, err := s.reader.Feed(binary, data)
-		if err != nil {
-			releaseBuffer(buf)
-			return in, nil, err
-		}
-		if done {
-			s.awaiting.Store(0)
-			if !in.Carries {
-				releaseBuffer(buf)
-				buf = nil
-			}
-			return in, buf, nil
-		}
+// step acts on one WebSocket message.
+//
+//go:noinline
+func (s *session) step(binary bool, body io.Reader) error {
+	in, buf, done, err := s.take(binary, body)
+	switch {
+	case err != nil:
+		s.misfit(in, err)
+		return err
+	case !done:
+		return nil
+	}
+	if err := wire.Phase(s.phase.Load()).Check(in.Message); err != nil {
 		releaseBuffer(buf)
+		return err
+	}
+	return s.handle(in, buf)
+}
+
+// take reads one WebSocket message. done says that in is whole; then buf holds the payload, if it carries one, and
+// belongs to the caller.
+func (s *session) take(binary bool, body io.Reader) (in wire.Incoming[*workerv1.FromWorker], buf *buffer, done bool, err error) {
+	if !s.window.take(s.conn.Heard(), s.door.cfg.MessagesPerSecond) {
+		return in, nil, false, wire.Errorf(workerv1.ErrorCode_ERROR_CODE_RATE, "more than %d messages a second", s.door.cfg.MessagesPerSecond)
+	}
+	s.reader.SetMaxPayload(s.maxFrame.Load())
+	size, payload := s.reader.Pending()
+	limit := wire.MaxMeta
+	if payload {
+		limit = int(size)
+	}
+	data, buf, err := s.body(body, limit, payload)
+	switch {
+	case errors.Is(err, socket.ErrTooLong) && !payload:
+		return in, nil, false, wire.Errorf(workerv1.ErrorCode_ERROR_CODE_TOO_LARGE, "message above %d bytes", wire.MaxMeta)
+	case errors.Is(err, socket.ErrTooLong):
+		// What is longer than any meta cannot be one: the reader sees a byte too many and calls it what it is.
+		data = make([]byte, size+1)
+	case err != nil:
+		return in, nil, false, err
+	}
+	in, done, err = s.reader.Feed(binary, data)
+	if done && err == nil {
+		s.awaiting.Store(0)
+		if in.Carries {
+			return in, buf, true, nil
+		}
+	} else if err == nil {
 		s.awaiting.Store(time.Now().UnixNano())
 	}
+	releaseBuffer(buf)
+	return in, nil, done, err
 }
 
 func (s *session) body(body io.Reader, limit int, payload bool) ([]byte, *buffer, error) {

@@ -14,6 +14,7 @@ func (d *Door) sweep() {
 	tick := time.NewTicker(max(d.cfg.PingInterval/tableShards, time.Millisecond))
 	defer tick.Stop()
 	var scratch []*session
+	renewed := time.Now()
 	for shard := 0; ; shard = (shard + 1) % tableShards {
 		select {
 		case <-d.ctx.Done():
@@ -22,6 +23,10 @@ func (d *Door) sweep() {
 			scratch = d.table.eachOf(shard, scratch, func(s *session) { s.visit(now) })
 			for _, t := range d.waiting.overdue(now) {
 				d.strip(t, eventv1.StripReason_STRIP_REASON_NOT_RESUMED, "the worker did not come back")
+			}
+			if now.Sub(renewed) >= d.cfg.CommandTimeout {
+				renewed = now
+				d.renew()
 			}
 			if shard == 0 {
 				d.guard.sweep(now)

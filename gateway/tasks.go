@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"time"
@@ -29,7 +28,7 @@ func (s *session) deliver(t actors.Task) {
 		s.assign(t, input)
 		return
 	}
-	go s.fetchAndAssign(t, sum)
+	s.door.crew.Go(func() { s.fetchAndAssign(t, sum) })
 }
 
 // enter registers a task before it is sent, so that it is stripped if the socket goes meanwhile.
@@ -79,9 +78,7 @@ func (d *Door) input(sum [32]byte) ([]byte, error) {
 		return data, nil
 	}
 	for attempt := 0; ; attempt++ {
-		ctx, cancel := context.WithTimeout(d.ctx, d.cfg.CommandTimeout)
-		data, err := d.deps.Blobs.Get(ctx, sum)
-		cancel()
+		data, err := d.deps.Blobs.Get(d.bounded(), sum)
 		if err == nil {
 			d.inputs.put(sum, data)
 			return data, nil

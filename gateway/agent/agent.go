@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/shardy-network/orchestrator/gateway/crew"
 	"github.com/shardy-network/orchestrator/gateway/socket"
 	"github.com/shardy-network/orchestrator/gateway/wire"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
@@ -48,6 +49,7 @@ type Agent struct {
 	profile *eventv1.Profile
 	library *library
 	desk    *desk
+	crew    *crew.Crew // writers
 }
 
 // New returns an agent; it loads or makes the key file and touches nothing else.
@@ -56,7 +58,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, key: cfg.Key, library: newLibrary(cfg)}
+	a := &Agent{cfg: cfg, key: cfg.Key, library: newLibrary(cfg), crew: crew.New(2)}
 	if a.key == nil {
 		if a.key, err = LoadKey(cfg.KeyFile); err != nil {
 			return nil, err
@@ -83,6 +85,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for range a.cfg.Runners {
 		runners.Go(func() { a.desk.work(life) })
 	}
+	defer a.crew.Close()
 	defer runners.Wait()
 	defer a.desk.close()
 	defer stop(errStopped)
@@ -172,7 +175,7 @@ func (a *Agent) connect(ctx context.Context) (*session, error) {
 	defer cancel()
 	s := &session{agent: a, reader: wire.NewOrchestratorReader(a.cfg.MaxPayload), acks: make(map[uint64]struct{})}
 	conn, err := socket.Dial(ctx, "ws"+strings.TrimPrefix(a.cfg.Server, "http")+"/ws/worker", wire.Subprotocol,
-		socket.Options{Gather: s.gather})
+		socket.Options{Gather: s.gather, Go: a.crew.Go})
 	if err != nil {
 		return nil, err
 	}

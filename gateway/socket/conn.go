@@ -36,6 +36,8 @@ type Options struct {
 	WriteTimeout time.Duration // of one write
 	// Gather, if set, is asked before each write. It may call Send. It runs on one goroutine at a time.
 	Gather func()
+	// Go starts the goroutine that writes. Default: the go statement.
+	Go func(func())
 }
 
 // Conn is one WebSocket connection. Next and Read belong to one goroutine; everything else is for any.
@@ -95,7 +97,7 @@ func Dial(ctx context.Context, url, subprotocol string, opt Options) (*Conn, err
 			if err != nil {
 				return nil, err
 			}
-			c.duct = newDuct(raw, opt.writeTimeout(), opt.Gather)
+			c.duct = newDuct(raw, opt)
 			return c.duct, nil
 		},
 	}

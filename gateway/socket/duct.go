@@ -30,6 +30,8 @@ type duct struct {
 	readable     syscall.RawConn // nil: raw has none
 	writeTimeout time.Duration
 	gather       func() // asked before each write for what has gathered meanwhile; may be nil
+	start        func(func())
+	writer       func() // flush, made once
 
 	heard atomic.Int64 // when bytes last arrived, nanoseconds since 1970
 
@@ -58,8 +60,12 @@ type segment struct {
 	pool *[chunkSize]byte // to give back; nil: b is the sender's
 }
 
-func newDuct(raw net.Conn, writeTimeout time.Duration, gather func()) *duct {
-	d := &duct{raw: raw, writeTimeout: writeTimeout, gather: gather, closed: make(chan struct{})}
+func newDuct(raw net.Conn, opt Options) *duct {
+	d := &duct{raw: raw, writeTimeout: opt.writeTimeout(), gather: opt.Gather, start: opt.Go, closed: make(chan struct{})}
+	if d.start == nil {
+		d.start = func(f func()) { go f() }
+	}
+	d.writer = d.flush
 	d.heard.Store(time.Now().UnixNano())
 	if sc, ok := raw.(syscall.Conn); ok && canTryRead {
 		if rc, err := sc.SyscallConn(); err == nil {
@@ -161,7 +167,7 @@ func (d *duct) copyIn(p []byte) {
 func (d *duct) wake() {
 	if !d.flushing {
 		d.flushing = true
-		go d.flush()
+		d.start(d.writer)
 	}
 }
 

@@ -19,6 +19,6 @@ func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h.conn.duct = newDuct(raw, h.opt.writeTimeout(), h.opt.Gather)
+	h.conn.duct = newDuct(raw, h.opt)
 	return h.conn.duct, rw, nil
 }
