@@ -82,7 +82,7 @@ func New(cfg Config, deps Deps) (*Door, error) {
 		budget:    newBudget(cfg.MaxBytesInFlight),
 		turns:     newTurns(cfg.Benchmark.Parallel),
 		verifies:  make(chan struct{}, 4),
-		crew:      crew.New(64),
+		crew:      crew.New(512),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.renew()

@@ -165,6 +165,32 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+func TestEnvelopeBytesAreTheLibrarys(t *testing.T) {
+	sum := make([]byte, 32)
+	for _, m := range []*workerv1.FromWorker{
+		{Kind: &workerv1.FromWorker_TaskResult{TaskResult: &workerv1.TaskResult{Token: 1 << 60, OutputSha256: sum, Shape: []uint64{3, 4}}}},
+		{Kind: &workerv1.FromWorker_TaskAck{TaskAck: &workerv1.TaskAck{Tokens: []uint64{1, 1 << 40}}}},
+	} {
+		got, err := AppendFromWorker(nil, m)
+		want, _ := proto.Marshal(m)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%v: %x, library %x (%v)", m, got, want, err)
+		}
+	}
+	for _, m := range []*workerv1.FromOrchestrator{
+		{Kind: &workerv1.FromOrchestrator_TaskAssign{TaskAssign: &workerv1.TaskAssign{
+			Token: 9, Job: "j", Module: sum, InputSha256: sum, Output: &eventv1.OutputSpec{MaxBytes: 7}, Proof: &eventv1.ProofSpec{System: 1},
+		}}},
+		{Kind: &workerv1.FromOrchestrator_TaskSettled{TaskSettled: &workerv1.TaskSettled{Tokens: []uint64{5}, Detail: "d"}}},
+	} {
+		got, err := AppendFromOrchestrator(nil, m)
+		want, _ := proto.Marshal(m)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%v: %x, library %x (%v)", m, got, want, err)
+		}
+	}
+}
+
 func TestSignedTextsKeepTheirLayout(t *testing.T) {
 	a, b, c, d := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32), bytes.Repeat([]byte{3}, 32), bytes.Repeat([]byte{4}, 32)
 	want := append([]byte("shardy/hello/v1\x00"), bytes.Join([][]byte{a, b, c, d}, nil)...)
@@ -228,6 +254,34 @@ func TestReaderReadsWhatWasSent(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What the envelope's own code reads and writes is what the protobuf library does.
+func checkEnvelope(t *testing.T, b []byte) {
+	t.Helper()
+	var slowW workerv1.FromWorker
+	if m, ok := fastFromWorker(b); ok {
+		if err := strict.Unmarshal(b, &slowW); err != nil || !proto.Equal(m, &slowW) {
+			t.Fatalf("worker: fast %v, library %v (%v)", m, &slowW, err)
+		}
+	}
+	var slowO workerv1.FromOrchestrator
+	if m, ok := fastFromOrchestrator(b); ok {
+		if err := strict.Unmarshal(b, &slowO); err != nil || !proto.Equal(m, &slowO) {
+			t.Fatalf("orchestrator: fast %v, library %v (%v)", m, &slowO, err)
+		}
+	}
+}
+
+func FuzzEnvelope(f *testing.F) {
+	f.Add(resultMeta(f, 1, []byte("x")))
+	f.Add(ackMeta(f, 1, 2, 3))
+	b, _ := AppendFromOrchestrator(nil, &workerv1.FromOrchestrator{Kind: &workerv1.FromOrchestrator_TaskAssign{TaskAssign: &workerv1.TaskAssign{
+		Token: 3, Job: "job", Module: make([]byte, 32), InputSha256: make([]byte, 32), Output: &eventv1.OutputSpec{Shape: []uint64{1, 2}},
+	}}})
+	f.Add(b)
+	f.Add(append(resultMeta(f, 1, nil), ackMeta(f, 1)...)) // the last of a oneof counts
+	f.Fuzz(checkEnvelope)
 }
 
 func FuzzFromWorker(f *testing.F) {
