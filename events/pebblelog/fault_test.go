@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -69,72 +68,83 @@ func work(ctx context.Context, l *Log, n int) (acked int, err error) {
 // TestEveryWriteMayFail lets each write of a log's life fail in turn, once or for good. The log must stop cleanly or
 // go on; after a loss of power every acknowledged event and its blob must be there.
 func TestEveryWriteMayFail(t *testing.T) {
-	const appends = 120 // enough for flushes and compactions
-	step := int64(7)
+	step := int64(17)
 	if testing.Short() {
-		step = 41
+		step = 97
 	}
-	stopped, begin := 0, time.Now()
-	for at := int64(1) + rand.Int64N(step); ; at += step {
-		mem := vfs.NewCrashableMem()
-		disk := newFaulty(mem, at, at%2 == 0)
-		l, err := Open("log", Options{Logger: quiet, MemTableBytes: 256 << 10, fs: disk.fs})
-		if err != nil {
-			if !errors.Is(err, errDisk) && !errors.Is(err, events.ErrUnavailable) {
-				t.Fatalf("write %d: open: %v", at, err)
-			}
-			continue
+	sound := newFaulty(vfs.NewCrashableMem(), 0, true)
+	oneLife(t, sound)
+	writes := sound.writes.Load()
+	var stopped atomic.Int64
+	t.Run("write", func(t *testing.T) {
+		for at := 1 + rand.Int64N(step); at <= writes; at += step {
+			t.Run(fmt.Sprint(at), func(t *testing.T) {
+				t.Parallel()
+				if oneLife(t, newFaulty(vfs.NewCrashableMem(), at, at%2 == 0)) {
+					stopped.Add(1)
+				}
+			})
 		}
-		acked, err := work(t.Context(), l, appends)
-		if err != nil {
-			stopped++
-			if !errors.Is(err, events.ErrUnavailable) || !errors.Is(err, errDisk) {
-				t.Fatalf("write %d: %v", at, err)
-			}
-			if _, err := l.Append(t.Context(), "s", events.Any, events.Draft{ID: events.ID{9}, Type: "T"}); !errors.Is(err, events.ErrUnavailable) {
-				t.Fatalf("write %d: next append: %v", at, err)
-			}
-		}
-		seen := 0
-		for _, err := range l.ReadAll(t.Context(), 0, events.Filter{}) {
-			if err != nil {
-				t.Fatalf("write %d: read: %v", at, err)
-			}
-			seen++
-		}
-		if seen != acked {
-			t.Fatalf("write %d: %d events to be read, %d acknowledged", at, seen, acked)
-		}
-		afterPowerLoss(t, at, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(uint64(at), 1))}), acked)
-		_ = l.Close() // tells the failure again
-		if disk.writes.Load() < at {
-			break // no write of this log's life is left
-		}
-	}
-	if stopped == 0 {
+	})
+	if stopped.Load() == 0 {
 		t.Error("no fault stopped a log")
 	}
-	t.Logf("%d faults stopped the log, %v", stopped, time.Since(begin))
+	t.Logf("%d writes, %d faults stopped the log", writes, stopped.Load())
 }
 
-func afterPowerLoss(t *testing.T, at int64, fs vfs.FS, acked int) {
+// oneLife fills a log, and tells whether it was stopped.
+func oneLife(t *testing.T, disk *faulty) (stopped bool) {
+	const appends = 120 // enough for flushes and compactions
+	l, err := Open("log", Options{Logger: quiet, MemTableBytes: 256 << 10, fs: disk.fs})
+	if err != nil {
+		if !errors.Is(err, errDisk) && !errors.Is(err, events.ErrUnavailable) {
+			t.Fatalf("open: %v", err)
+		}
+		return false
+	}
+	acked, err := work(t.Context(), l, appends)
+	if err != nil {
+		if !errors.Is(err, events.ErrUnavailable) || !errors.Is(err, errDisk) {
+			t.Fatalf("stopped with %v", err)
+		}
+		if _, err := l.Append(t.Context(), "s", events.Any, events.Draft{ID: events.ID{9}, Type: "T"}); !errors.Is(err, events.ErrUnavailable) {
+			t.Fatalf("next append: %v", err)
+		}
+	}
+	seen := 0
+	for _, err := range l.ReadAll(t.Context(), 0, events.Filter{}) {
+		if err != nil {
+			t.Fatalf("read: %v", err)
+		}
+		seen++
+	}
+	if seen != acked {
+		t.Fatalf("%d events to be read, %d acknowledged", seen, acked)
+	}
+	left := disk.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(uint64(disk.at), 1))})
+	afterPowerLoss(t, left, acked)
+	_ = l.Close() // tells the failure again
+	return err != nil
+}
+
+func afterPowerLoss(t *testing.T, fs vfs.FS, acked int) {
 	t.Helper()
 	rep, err := fsck("log", fs)
 	if err != nil || rep.Events < uint64(acked) || rep.Events > uint64(acked)+1 {
-		t.Fatalf("write %d: after the loss of power %+v, %v; acknowledged %d", at, rep, err, acked)
+		t.Fatalf("after the loss of power %+v, %v; acknowledged %d", rep, err, acked)
 	}
 	l := open(t, "log", Options{fs: fs})
 	defer l.Close()
 	for r, err := range l.ReadAll(t.Context(), 0, events.Filter{}) {
 		if err != nil {
-			t.Fatalf("write %d: %v", at, err)
+			t.Fatal(err)
 		}
 		if _, err := l.Staged(t.Context(), [32]byte(r.Data[:32])); err != nil {
-			t.Fatalf("write %d: blob of event %d: %v", at, r.Pos, err)
+			t.Fatalf("blob of event %d: %v", r.Pos, err)
 		}
 	}
 	if _, err := l.Append(t.Context(), "s", events.Any, events.Draft{ID: events.ID{9}, Type: "T"}); err != nil {
-		t.Fatalf("write %d: append after the loss of power: %v", at, err)
+		t.Fatalf("append after the loss of power: %v", err)
 	}
 }
 
