@@ -147,5 +147,5 @@ func wantError(t *testing.T, err error, kinds ...error) {
 
 const (
 	soon = 300 * time.Millisecond
-	long = 1200 * time.Millisecond // a process that a module held up would be seen to stand still
+	long = 2 * time.Second // a process that a module held up would stand still as long
 )

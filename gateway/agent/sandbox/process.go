@@ -158,7 +158,7 @@ func (c *child) awaitExit() {
 }
 
 func mentionsMemory(text string) bool {
-	for _, sign := range []string{"out of memory", "cannot allocate memory", "failed to create new OS thread", "pthread_create failed"} {
+	for _, sign := range []string{"out of memory", "cannot allocate memory", "failed to create new OS thread", "pthread_create failed", "address space collisions"} {
 		if bytes.Contains([]byte(text), []byte(sign)) {
 			return true
 		}

@@ -75,9 +75,10 @@ type Result struct {
 type Sandbox struct {
 	cfg Config
 
-	// turn holds one token; its holder alone talks to the child and touches the two fields below.
-	turn    chan struct{}
-	child   *child
+	// turn holds one token; its holder alone talks to the child and touches the field.
+	turn  chan struct{}
+	child *child
+
 	modules *moduleSet
 
 	mu     sync.Mutex
@@ -147,20 +148,12 @@ func (s *Sandbox) Run(ctx context.Context, t Task) (Result, error) {
 	return decodeVerdict(reply)
 }
 
-// Loaded reports whether a module can be run without loading it first.
-func (s *Sandbox) Loaded(name [32]byte) bool {
-	<-s.turn
-	defer func() { s.turn <- struct{}{} }()
-	_, ok := s.modules.bytes[name]
-	return ok
-}
+// Loaded reports whether a module can be run without loading it first. It does not wait for a turn, and another
+// caller's Load may take the module's place right afterwards: Run then says ErrNotLoaded.
+func (s *Sandbox) Loaded(name [32]byte) bool { return s.modules.has(name) }
 
 // Forget drops a module from the set of loaded ones; the child frees it at the next Load.
-func (s *Sandbox) Forget(name [32]byte) {
-	<-s.turn
-	defer func() { s.turn <- struct{}{} }()
-	s.modules.remove(name)
-}
+func (s *Sandbox) Forget(name [32]byte) { s.modules.remove(name) }
 
 // Close kills the child and refuses everything afterwards. A call under way returns ErrClosed. It is safe to
 // call it more than once.
@@ -232,9 +225,7 @@ func (s *Sandbox) load(ctx context.Context, name [32]byte, module []byte) error 
 		s.modules.use(name)
 		return nil
 	}
-	if gone, evict := s.modules.room(name); evict {
-		s.modules.remove(gone)
-	}
+	s.modules.makeRoom(name)
 	if err := s.sweep(ctx); err != nil {
 		return err
 	}
@@ -255,7 +246,7 @@ func (s *Sandbox) load(ctx context.Context, name [32]byte, module []byte) error 
 // sweep makes the child drop what the set no longer holds. The caller has the turn.
 func (s *Sandbox) sweep(ctx context.Context) error {
 	for name := range s.child.loaded {
-		if _, ok := s.modules.bytes[name]; ok {
+		if s.modules.has(name) {
 			continue
 		}
 		if _, err := s.exchange(ctx, frameDrop, name[:]); err != nil {
