@@ -52,7 +52,7 @@ const matchBatch = 64
 func (h *Host) spawnDispatcher() *actor.PID {
 	props := actor.PropsFromProducer(func() actor.Actor {
 		return &dispatcher{host: h, matcher: dispatch.New(h.cfg.Dispatch), jobs: map[string]*openJob{}}
-	}, actor.WithMailbox(actor.UnboundedLockfree()))
+	}, actor.WithMailbox(actor.UnboundedLockfree()), actor.WithDispatcher(warm{h}))
 	return h.system.Root.SpawnPrefix(props, "dispatcher")
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/dispatch"
 	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/gateway/crew"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
@@ -103,6 +104,7 @@ type Host struct {
 	cfg      Config
 	system   *actor.ActorSystem
 	shards   []*shard
+	crew     *crew.Crew
 	dispatch *actor.PID
 	settle   *settler
 	counts   *counter
@@ -140,6 +142,7 @@ func New(cfg Config) (*Host, error) {
 	h.counts = newCounter(h, cfg.CountEvery)
 	h.referees = newReferees(h, cfg.RefereeQueue)
 	h.chunks = newChunkWork(h)
+	h.crew = crew.New(idleGoroutines)
 	h.dispatch = h.spawnDispatcher()
 	h.shards = make([]*shard, cfg.Shards)
 	for i := range h.shards {
@@ -185,6 +188,7 @@ func (h *Host) Close(ctx context.Context) error {
 	h.settle.stop()
 	h.counts.stop()
 	h.system.Shutdown()
+	h.crew.Close()
 	return err
 }
 

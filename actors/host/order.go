@@ -49,3 +49,13 @@ func (l *limited) PostUserMessage(m any) {
 	}
 	l.Mailbox.PostUserMessage(m)
 }
+
+// mailboxes run on goroutines that are used again: a new one would grow its stack through every decision. An entity
+// that waits for the log keeps its goroutine, so there is no limit here; mailboxes and shards have theirs.
+type warm struct{ h *Host }
+
+func (w warm) Schedule(run func()) { w.h.crew.Go(run) }
+func (warm) Throughput() int       { return 300 }
+
+// idleGoroutines is how many wait for a mailbox to run.
+const idleGoroutines = 1024

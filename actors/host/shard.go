@@ -53,7 +53,7 @@ func newShard(h *Host, index int) *shard {
 	s.deadlines.init(s)
 	props := actor.PropsFromProducer(
 		func() actor.Actor { return (*shardActor)(s) },
-		actor.WithMailbox(actor.UnboundedLockfree()),
+		actor.WithMailbox(actor.UnboundedLockfree()), actor.WithDispatcher(warm{h}),
 		actor.WithSupervisor(backoff{min: 50 * time.Millisecond, max: 5 * time.Second, window: time.Minute}),
 	)
 	s.pid = h.system.Root.SpawnPrefix(props, "shard-"+strconv.Itoa(index))
@@ -118,7 +118,7 @@ func (s *shard) spawn(ctx actor.Context, addr actors.Address) {
 			return ent
 		}
 		return &entityActor{shard: s, addr: addr, kind: kind, stream: ent.stream, job: ent.job}
-	}, actor.WithMailbox(limitedMailbox(s.host.cfg.EntityMailbox)))
+	}, actor.WithMailbox(limitedMailbox(s.host.cfg.EntityMailbox)), actor.WithDispatcher(warm{s.host}))
 	pid, err := ctx.SpawnNamed(props, ent.stream)
 	if err != nil {
 		panic(fmt.Errorf("spawn %s: %w", ent.stream, err))
