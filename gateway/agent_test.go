@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"io"
-	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,39 +40,53 @@ func (m *mirror) Run(ctx context.Context, t agent.Task) (agent.Result, error) {
 // startAgent runs an agent until the test or stop ends it.
 func startAgent(t *testing.T, r *rig, edit func(*agent.Config)) (key ed25519.PublicKey, a *agent.Agent, stop func() error) {
 	t.Helper()
-	public, private, _ := ed25519.GenerateKey(nil)
+	a, ended, cancel := runAgent(t, r, edit)
+	stop = func() error {
+		cancel()
+		return await(t, ended)
+	}
+	return a.PublicKey(), a, stop
+}
+
+// runAgent runs an agent; ended gives its error, again and again.
+func runAgent(t *testing.T, r *rig, edit func(*agent.Config)) (a *agent.Agent, ended <-chan error, cancel func()) {
+	t.Helper()
+	_, private, _ := ed25519.GenerateKey(nil)
 	cfg := agent.Config{
 		Server: r.url, Key: private, Runner: &mirror{}, Runners: 2, MinBackoff: 5 * time.Millisecond,
-		MaxBackoff: 20 * time.Millisecond, Profile: &eventv1.Profile{Mflops: 3000}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		MaxBackoff: 20 * time.Millisecond, Profile: &eventv1.Profile{Mflops: 3000}, Log: quiet(),
 	}
 	if edit != nil {
 		edit(&cfg)
-		public = cfg.Key.Public().(ed25519.PublicKey)
 	}
 	a, err := agent.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
-	stopped := false
-	stop = func() error {
-		if stopped {
-			return nil
+	c := make(chan error, 3) // for the test, for stop, for the cleanup
+	go func() {
+		err := a.Run(ctx)
+		for range cap(c) {
+			c <- err
 		}
-		stopped = true
+	}()
+	t.Cleanup(func() {
 		cancel()
-		select {
-		case err := <-ended:
-			return err
-		case <-time.After(20 * time.Second):
-			t.Fatal("agent did not stop")
-			return nil
-		}
+		_ = await(t, c)
+	})
+	return a, c, cancel
+}
+
+func await(t *testing.T, ended <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Error("agent did not end")
+		return nil
 	}
-	t.Cleanup(func() { _ = stop() })
-	return public, a, stop
 }
 
 func TestAgentTakesATaskToItsThanks(t *testing.T) {

@@ -364,6 +364,8 @@ type rig struct {
 	blobs      *fakeBlobs
 	challenges *fakeChallenges
 	door       *gateway.Door
+	cfg        gateway.Config
+	deps       gateway.Deps
 	url        string
 	module     []byte
 	key        ed25519.PrivateKey
@@ -391,7 +393,7 @@ func newRig(t *testing.T, edit func(*gateway.Config, *gateway.Deps)) *rig {
 	if r.door, err = gateway.New(cfg, deps); err != nil {
 		t.Fatal(err)
 	}
-	r.host.door = r.door
+	r.host.door, r.cfg, r.deps = r.door, cfg, deps
 	mux := http.NewServeMux()
 	mux.Handle("/ws/worker", r.door)
 	mux.Handle("/blob/{sum}", r.blobs)
@@ -402,6 +404,19 @@ func newRig(t *testing.T, edit func(*gateway.Config, *gateway.Deps)) *rig {
 		server.Close()
 	})
 	return r
+}
+
+// swapHandler is an address whose owner changes; nobody answers 503.
+type swapHandler struct{ now atomic.Pointer[gateway.Door] }
+
+func (s *swapHandler) set(d *gateway.Door) { s.now.Store(d) }
+
+func (s *swapHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if d := s.now.Load(); d != nil {
+		d.ServeHTTP(w, r)
+		return
+	}
+	http.Error(w, "away", http.StatusServiceUnavailable)
 }
 
 // spec is a job over an input of n bytes.
