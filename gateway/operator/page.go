@@ -31,7 +31,7 @@ func openPage(size uint32, token string, filters ...any) (cursor, Page, error) {
 	if len(token) > maxToken {
 		return c, page, ErrPage
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(token)
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(raw) <= len(c.mark) || [8]byte(raw[:8]) != c.mark {
 		return c, page, ErrPage
 	}

@@ -1,7 +1,9 @@
 package operator
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 
@@ -71,9 +73,17 @@ func (x *redactor) event(ctx context.Context, r events.Record) (*operatorv1.Even
 	return e, err
 }
 
+// toJSON is protobuf's JSON without the blanks that protojson strews in on purpose.
 func toJSON(m proto.Message) (string, error) {
 	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
-	return string(text), err
+	if err != nil {
+		return "", err
+	}
+	var out bytes.Buffer
+	if err := json.Compact(&out, text); err != nil {
+		return "", err
+	}
+	return out.String(), nil
 }
 
 // mustHide reports whether a record holds something that the caller must not see yet.
