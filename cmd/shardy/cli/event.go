@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shardy-network/orchestrator/events"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
 
@@ -73,17 +74,17 @@ func (a *app) events(ctx context.Context, req *operatorv1.ReadEventsRequest, arg
 
 // shownEvent is an event as --json prints it.
 type shownEvent struct {
-	Position uint64          `json:"position"`
-	Stream   string          `json:"stream"`
-	Revision uint64          `json:"revision"`
-	ID       string          `json:"id"`
-	Type     string          `json:"type"`
-	TimeUs   int64           `json:"time_us"`
-	Data     json.RawMessage `json:"data"`
-	Meta     json.RawMessage `json:"meta"`
+	Position uint64 `json:"position"`
+	Stream   string `json:"stream"`
+	Revision uint64 `json:"revision"`
+	ID       string `json:"id"`
+	Type     string `json:"type"`
+	TimeUs   int64  `json:"time_us"`
+	Data     any    `json:"data"`
+	Meta     any    `json:"meta"`
 }
 
-// printEvents prints what a request reads. Fact and envelope are protobuf's JSON, as the server decoded them.
+// printEvents prints what a request reads. Fact and envelope hold the fields that are set.
 func (a *app) printEvents(ctx context.Context, api *api, req *operatorv1.ReadEventsRequest) error {
 	stream, err := api.ReadEvents(ctx, req)
 	return receive(stream, err, func(res *operatorv1.ReadEventsResponse) (bool, error) {
@@ -99,15 +100,36 @@ func (a *app) printEvents(ctx context.Context, api *api, req *operatorv1.ReadEve
 func (a *app) printEvent(e *operatorv1.Event) error {
 	if a.json {
 		return a.printJSON(shownEvent{
-			e.Position, e.Stream, e.Revision, hexID(e.Id), e.Type, e.TimeUs, rawJSON(e.DataJson), rawJSON(e.MetaJson),
+			e.Position, e.Stream, e.Revision, hexID(e.Id), e.Type, e.TimeUs, plainFact(e), plainEnvelope(e),
 		})
 	}
-	_, err := fmt.Fprintf(a.out, "%d  %s  %s/%d  %s  %s\n", e.Position, when(e.TimeUs), e.Stream, e.Revision, e.Type, printable(e.DataJson))
+	fact, err := json.Marshal(plainFact(e))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "%d  %s  %s/%d  %s  %s\n", e.Position, when(e.TimeUs), e.Stream, e.Revision, e.Type, printable(string(fact)))
 	return err
 }
 
+// plainFact decodes a fact as the contract has it. What this build does not know is shown as the server decoded it.
+func plainFact(e *operatorv1.Event) any {
+	fact, err := events.Decode(events.Record{Draft: events.Draft{Type: e.Type, Data: e.Data}})
+	if err != nil {
+		return rawJSON(e.DataJson)
+	}
+	return setFields(fact.ProtoReflect())
+}
+
+func plainEnvelope(e *operatorv1.Event) any {
+	env, err := events.DecodeEnvelope(events.Record{Draft: events.Draft{Meta: e.Meta}})
+	if err != nil {
+		return rawJSON(e.MetaJson)
+	}
+	return setFields(env.ProtoReflect())
+}
+
 func rawJSON(text string) json.RawMessage {
-	if text == "" {
+	if !json.Valid([]byte(text)) {
 		return json.RawMessage("null")
 	}
 	return json.RawMessage(text)

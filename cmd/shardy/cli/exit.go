@@ -86,6 +86,12 @@ type failure struct {
 // report prints an error and returns the exit code.
 func (a *app) report(err error) int {
 	f := failure{Error: err.Error(), Exit: exitCode(err)}
+	switch {
+	case f.Exit == exitTimeout && a.timeout > 0:
+		f.Error = fmt.Sprintf("gave up after %s", a.timeout)
+	case errors.Is(err, context.Canceled) || connect.CodeOf(err) == connect.CodeCanceled:
+		f.Error = "interrupted"
+	}
 	if e, ok := errors.AsType[*connect.Error](err); ok {
 		f.Code, f.Reason = e.Code().String(), reasonOf(e)
 	}

@@ -30,32 +30,38 @@ func (a *app) printMessage(m proto.Message) error { return a.printJSON(plainMess
 
 // plainMessage turns a message into what JSON.md promises: names as in the schema, every scalar, bytes in hex, 64-bit
 // numbers as numbers, enum values in lower case without their type's name; messages that are not set are left out.
-func plainMessage(m protoreflect.Message) map[string]any {
+func plainMessage(m protoreflect.Message) map[string]any { return plain(m, true) }
+
+// setFields is plainMessage without the fields that are not set: facts are long enough.
+func setFields(m protoreflect.Message) map[string]any { return plain(m, false) }
+
+func plain(m protoreflect.Message, all bool) map[string]any {
 	out := map[string]any{}
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
 		name := string(f.Name())
 		switch {
+		case !m.Has(f) && (!all || f.ContainingOneof() != nil):
 		case f.IsList():
 			list := m.Get(f).List()
 			items := make([]any, list.Len())
 			for j := range items {
-				items[j] = plainValue(f, list.Get(j))
+				items[j] = plainValue(f, list.Get(j), all)
 			}
 			out[name] = items
 		case f.Kind() == protoreflect.MessageKind && !m.Has(f):
 		default:
-			out[name] = plainValue(f, m.Get(f))
+			out[name] = plainValue(f, m.Get(f), all)
 		}
 	}
 	return out
 }
 
-func plainValue(f protoreflect.FieldDescriptor, v protoreflect.Value) any {
+func plainValue(f protoreflect.FieldDescriptor, v protoreflect.Value, all bool) any {
 	switch f.Kind() {
 	case protoreflect.MessageKind:
-		return plainMessage(v.Message())
+		return plain(v.Message(), all)
 	case protoreflect.BytesKind:
 		return hex.EncodeToString(v.Bytes())
 	case protoreflect.EnumKind:

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
@@ -117,23 +119,15 @@ func (a *app) printRun(r ran) error {
 	return writeAll(a.out, []byte(r.ID+"\n"))
 }
 
-// submitRun stores the chunks, each distinct one once, and submits the pipeline.
+// submitRun stores the chunks and submits the pipeline.
 func (a *app) submitRun(ctx context.Context, api *api, module []byte, chunks [][]byte, file string, f *runFlags) (string, error) {
 	work, err := f.spec(module)
 	if err != nil {
 		return "", err
 	}
-	stored := make(map[string]*eventv1.BlobRef)
-	refs := make([]*eventv1.BlobRef, len(chunks))
-	for i, chunk := range chunks {
-		if refs[i] = stored[string(chunk)]; refs[i] != nil {
-			continue
-		}
-		res, err := api.PutBlob(ctx, &operatorv1.PutBlobRequest{Data: chunk})
-		if err != nil {
-			return "", err
-		}
-		refs[i], stored[string(chunk)] = res.Ref, res.Ref
+	refs, err := a.upload(ctx, api, chunks)
+	if err != nil {
+		return "", err
 	}
 	stage := &eventv1.StageSpec{Name: "run", Template: work}
 	if f.redundancy > 0 {
@@ -150,6 +144,38 @@ func (a *app) submitRun(ctx context.Context, api *api, module []byte, chunks [][
 		return "", err
 	}
 	return res.Id, nil
+}
+
+// uploads is how many chunks travel at once.
+const uploads = 8
+
+// upload stores the chunks, each distinct one once, and returns their names in order.
+func (a *app) upload(ctx context.Context, api *api, chunks [][]byte) ([]*eventv1.BlobRef, error) {
+	first := make(map[[32]byte]int, len(chunks)) // place of the first chunk with this content
+	same := make([]int, len(chunks))
+	refs := make([]*eventv1.BlobRef, len(chunks))
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(uploads)
+	for i, chunk := range chunks {
+		sum := sha256.Sum256(chunk)
+		at, ok := first[sum]
+		if same[i] = at; ok {
+			continue
+		}
+		first[sum], same[i] = i, i
+		work.Go(func() error {
+			res, err := api.PutBlob(ctx, &operatorv1.PutBlobRequest{Data: chunk})
+			refs[i] = res.GetRef()
+			return err
+		})
+	}
+	if err := work.Wait(); err != nil {
+		return nil, err
+	}
+	for i := range refs {
+		refs[i] = refs[same[i]]
+	}
+	return refs, nil
 }
 
 // cutInput cuts the input into chunks; the last one may be shorter.
