@@ -443,6 +443,30 @@ func FuzzCheckpoint(f *testing.F) {
 	})
 }
 
+// BenchmarkRestart loads a checkpoint of 100,000 open jobs and lists them.
+func BenchmarkRestart(b *testing.B) {
+	l, path := memlog.New(), filepath.Join(b.TempDir(), "open-work")
+	w := openWork(b, path, l, OpenWorkOptions{})
+	for i := range 100_000 {
+		write(b, l, fmt.Sprintf("job-01kq3x5t6a7r8e9n0m1d2%06d", i), submitted("tenant", ""))
+	}
+	catchUp(b, w, l)
+	if err := w.Save(); err != nil {
+		b.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if n := len(openWork(b, path, l, OpenWorkOptions{}).OpenJobs()); n != 100_000 {
+			b.Fatal(n)
+		}
+	}
+	b.ReportMetric(float64(info.Size())/100_000, "B/job")
+}
+
 func BenchmarkOpenWork(b *testing.B) {
 	l := memlog.New()
 	for i := range 20_000 {

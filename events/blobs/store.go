@@ -25,13 +25,19 @@ import (
 	"github.com/shardy-network/orchestrator/events"
 )
 
-// The refusals of a store; test with errors.Is.
+// The refusals of a store; test with errors.Is. ErrNotFound is an events.ErrNotFound too.
 var (
-	ErrNotFound = errors.New("no such blob")
-	ErrTooLarge = errors.New("blob is too large")
-	ErrCorrupt  = errors.New("blob is not what its name says")
-	ErrConfig   = errors.New("blob store is not configured well")
+	ErrNotFound error = notFound{}
+	ErrTooLarge       = errors.New("blob is too large")
+	ErrCorrupt        = errors.New("blob is not what its name says")
+	ErrConfig         = errors.New("blob store is not configured well")
 )
+
+type notFound struct{}
+
+func (notFound) Error() string { return "no such blob" }
+
+func (notFound) Is(target error) bool { return target == events.ErrNotFound }
 
 // DefaultMaxBytes bounds one blob unless Options say otherwise.
 const DefaultMaxBytes = 1 << 30
@@ -286,6 +292,18 @@ func (s *Store) Open(ctx context.Context, sum [32]byte) (io.ReadCloser, int64, e
 		return nil, 0, err
 	}
 	return &verified{r: r, hash: sha256.New(), sum: sum}, size, nil
+}
+
+// Size returns a blob's length in bytes, without reading it from the bucket.
+func (s *Store) Size(ctx context.Context, sum [32]byte) (int64, error) {
+	if data, err := s.staged(ctx, sum); !errors.Is(err, ErrNotFound) {
+		return int64(len(data)), err
+	}
+	a, err := s.bucket.Attributes(ctx, Key(sum))
+	if err != nil {
+		return 0, missing(sum, err)
+	}
+	return a.Size, nil
 }
 
 // Has tells whether a blob is there, without reading it from the bucket.

@@ -74,6 +74,9 @@ func TestPutAndGet(t *testing.T) {
 			if ok, err := s.Has(ctx, sum); ok || err != nil {
 				t.Errorf("%d bytes, before: %v, %v", size, ok, err)
 			}
+			if _, err := s.Size(ctx, sum); !errors.Is(err, ErrNotFound) || !errors.Is(err, events.ErrNotFound) {
+				t.Errorf("%d bytes, before: %v", size, err)
+			}
 			if _, _, err := s.Open(ctx, sum); !errors.Is(err, ErrNotFound) {
 				t.Errorf("%d bytes, before: %v", size, err)
 			}
@@ -90,6 +93,9 @@ func TestPutAndGet(t *testing.T) {
 			}
 			if ok, err := s.Has(ctx, sum); !ok || err != nil {
 				t.Errorf("%d bytes: %v, %v", size, ok, err)
+			}
+			if n, err := s.Size(ctx, sum); n != int64(size) || err != nil {
+				t.Errorf("%d bytes: size %d, %v", size, n, err)
 			}
 			r, n, err := s.Open(ctx, sum)
 			if err != nil || n != int64(size) {
