@@ -109,28 +109,3 @@ type Origin struct {
 	Epoch       uint64
 	Rules       uint32
 }
-
-// Encode turns the facts of one decision into drafts: the command travels on the first one.
-func Encode(o Origin, facts []Fact) ([]Draft, error) {
-	drafts := make([]Draft, len(facts))
-	for i, f := range facts {
-		data, err := proto.Marshal(f)
-		if err != nil {
-			return nil, fmt.Errorf("encode %s: %w", TypeOf(f), err)
-		}
-		digest := Digest(data)
-		env := &eventv1.Envelope{
-			Index: uint32(i), Count: uint32(len(facts)), Correlation: o.Correlation,
-			Node: o.Node, Epoch: o.Epoch, Rules: o.Rules, Digest: digest[:],
-		}
-		if i == 0 {
-			env.Command = o.Command
-		}
-		meta, err := proto.Marshal(env)
-		if err != nil {
-			return nil, fmt.Errorf("encode envelope of %s: %w", TypeOf(f), err)
-		}
-		drafts[i] = Draft{ID: o.ID.Event(i), Type: TypeOf(f), Data: data, Meta: meta}
-	}
-	return drafts, nil
-}
