@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -37,6 +38,8 @@ type entityActor struct {
 func (e *entityActor) Receive(ctx actor.Context) {
 	defer e.logPanic()
 	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		e.name(ctx.Self().Id)
 	case *order:
 		e.handle(m)
 		if e.loaded && e.entity.Done() {
@@ -50,6 +53,14 @@ func (e *entityActor) Receive(ctx actor.Context) {
 			e.repeat()
 		}
 	}
+}
+
+// name learns whose actor this is: a process id ends in the entity's stream.
+func (e *entityActor) name(pid string) {
+	e.stream = pid[strings.LastIndexByte(pid, '/')+1:]
+	room, id, _ := strings.Cut(e.stream, "-")
+	e.addr = actors.Address{Room: room, ID: id}
+	e.kind, _ = e.shard.host.cfg.Rooms(room)
 }
 
 // logPanic keeps the stack that the supervisor does not log.

@@ -19,10 +19,11 @@ import (
 // in memory is the shard's business. Its actor spawns and buries entities; routing itself is done under mu by whoever
 // sends, which saves a mailbox on the way.
 type shard struct {
-	host  *Host
-	index int
-	pid   *actor.PID
-	epoch uint64 // revision of this shard's ShardTaken; set once before the first entity is spawned
+	host     *Host
+	index    int
+	pid      *actor.PID
+	entities *actor.Props // of every entity: its name tells whose it is
+	epoch    uint64       // revision of this shard's ShardTaken; set once before the first entity is spawned
 
 	mu        sync.Mutex
 	kids      map[actors.Address]*entry
@@ -51,6 +52,8 @@ func newShard(h *Host, index int) *shard {
 		kids: map[actors.Address]*entry{}, byPID: map[string]*entry{}, lru: list.New(),
 	}
 	s.deadlines.init(s)
+	s.entities = actor.PropsFromProducer(func() actor.Actor { return &entityActor{shard: s} },
+		actor.WithMailbox(limitedMailbox(h.cfg.EntityMailbox)), actor.WithDispatcher(warm{h}))
 	props := actor.PropsFromProducer(
 		func() actor.Actor { return (*shardActor)(s) },
 		actor.WithMailbox(actor.UnboundedLockfree()), actor.WithDispatcher(warm{h}),
@@ -109,19 +112,9 @@ func (s *shard) spawn(ctx actor.Context, addr actors.Address) {
 	if s.epoch == 0 {
 		s.take()
 	}
-	kind, _ := s.host.cfg.Rooms(addr.Room)
-	ent := &entityActor{shard: s, addr: addr, kind: kind, stream: addr.Stream()}
-	first := true
-	props := actor.PropsFromProducer(func() actor.Actor {
-		if first { // a restart gets a new instance
-			first = false
-			return ent
-		}
-		return &entityActor{shard: s, addr: addr, kind: kind, stream: ent.stream, job: ent.job}
-	}, actor.WithMailbox(limitedMailbox(s.host.cfg.EntityMailbox)), actor.WithDispatcher(warm{s.host}))
-	pid, err := ctx.SpawnNamed(props, ent.stream)
+	pid, err := ctx.SpawnNamed(s.entities, addr.Stream())
 	if err != nil {
-		panic(fmt.Errorf("spawn %s: %w", ent.stream, err))
+		panic(fmt.Errorf("spawn %s: %w", addr.Stream(), err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
