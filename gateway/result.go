@@ -24,7 +24,6 @@ type arrival struct {
 	task    *task
 	meta    *workerv1.TaskResult
 	output  []byte
-	sum     [32]byte
 	buf     *buffer
 	verdict verdict
 	since   time.Time
@@ -41,7 +40,7 @@ func (s *session) result(m *workerv1.TaskResult, in wire.Incoming[*workerv1.From
 		s.thank(&workerv1.TaskSettled{Tokens: []uint64{m.GetToken()}, Outcome: outcome, AtUs: time.Now().UnixMicro()})
 		return nil
 	}
-	a := &arrival{session: s, task: t, meta: m, output: in.Payload, sum: in.Sum, buf: buf, since: time.Now()}
+	a := &arrival{session: s, task: t, meta: m, output: in.Payload, buf: buf, since: time.Now()}
 	a.verdict = checkResult(t, s.key[:], s.door.cfg.MaxOutput, m, in.Payload, in.Sum)
 	n := uint64(len(in.Payload))
 	s.reserve(n)
@@ -73,7 +72,7 @@ func (s *session) misfit(in wire.Incoming[*workerv1.FromWorker], err error) {
 		s.door.count.stale.Add(1)
 		return
 	}
-	a := &arrival{session: s, task: t, meta: m, sum: in.Sum, verdict: refuseResult(why, "%s", err), since: time.Now()}
+	a := &arrival{session: s, task: t, meta: m, verdict: refuseResult(why, "%s", err), since: time.Now()}
 	s.door.crew.Go(a.run)
 }
 
@@ -132,7 +131,7 @@ func (a *arrival) run() {
 	}
 	if a.verdict.reject != 0 {
 		r.Reject, r.Detail = a.verdict.reject, clip(a.verdict.detail)
-		r.Output = &eventv1.BlobRef{Sha256: a.sum[:], Size: a.meta.GetOutputSize()}
+		r.Output = &eventv1.BlobRef{Sha256: a.meta.GetOutputSha256(), Size: a.meta.GetOutputSize()} // as it was claimed
 		d.count.rejected.Add(1)
 	}
 	a.command = &eventv1.Command{Kind: &eventv1.Command_ReturnResult{ReturnResult: r}}
@@ -220,18 +219,18 @@ func (a *arrival) pause(attempt int) bool {
 // tell hands the command to the slot. The answer comes on the entity's goroutine.
 func (a *arrival) tell() {
 	d := a.session.door
-	d.deps.Orchestrator.Tell(actors.SlotAddress(a.task.Job, a.task.Slot), a.command, func(reply any, err error) {
+	d.deps.Orchestrator.Tell(actors.SlotAddress(a.task.Job, a.task.Slot), a.command, func(_ any, err error) {
 		if err != nil && temporary(err) && time.Since(a.since) < d.cfg.SettleTimeout && d.ctx.Err() == nil {
 			a.tries++
 			time.AfterFunc(backoff(a.tries), a.tell)
 			return
 		}
-		a.settled(reply, err)
+		a.settled(err)
 	})
 }
 
 // settled thanks the worker, or says why not. The facts are durable.
-func (a *arrival) settled(reply any, err error) {
+func (a *arrival) settled(err error) {
 	token := a.task.Token
 	m := &workerv1.TaskSettled{Tokens: []uint64{token}, AtUs: time.Now().UnixMicro()}
 	d := a.session.door
@@ -252,7 +251,6 @@ func (a *arrival) settled(reply any, err error) {
 		m.Outcome = workerv1.TaskOutcome_TASK_OUTCOME_STALE
 		d.count.stale.Add(1)
 	}
-	_ = reply
 	a.answer(m)
 }
 

@@ -58,8 +58,6 @@ type task struct {
 	acked bool // guarded by the session's mu
 }
 
-func (s *session) at(p wire.Phase) bool { return wire.Phase(s.phase.Load()) == p }
-
 // begin is the session's first goroutine: the handshake, on a stack that may grow. The reading goes on in another, so
 // that an idle session has a small one.
 func (s *session) begin() {
@@ -69,6 +67,9 @@ func (s *session) begin() {
 	})
 	err := s.handshake()
 	stop()
+	if s.hasEnded() { // the handshake may have taken back the deadline of the end
+		s.conn.SetReadDeadline(time.Now().Add(s.door.cfg.CloseLinger))
+	}
 	if err != nil {
 		s.failed(err)
 		s.finish()
