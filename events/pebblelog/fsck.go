@@ -99,7 +99,11 @@ type checker struct {
 
 // each goes through a range of keys.
 func (c *checker) each(lower, upper string, what string, f func(k, v []byte) error) error {
-	it, err := c.db.NewIter(&pebble.IterOptions{LowerBound: []byte(lower), UpperBound: []byte(upper)})
+	bounds := &pebble.IterOptions{UpperBound: []byte(upper)}
+	if lower != "" {
+		bounds.LowerBound = []byte(lower)
+	}
+	it, err := c.db.NewIter(bounds)
 	if err != nil {
 		return &Damage{What: what + " cannot be read", Err: err}
 	}
