@@ -54,7 +54,7 @@ func newGuard(cfg Config) *guard {
 	g := &guard{}
 	newCaller := func(name string, role Role, tenants []string) *caller {
 		c := &caller{name: name, role: role, tenants: tenants, streams: newCounter(cfg.MaxStreamsToken)}
-		if cfg.RequestRate > 0 {
+		if cfg.RequestRate > 0 && len(cfg.Tokens) > 0 {
 			c.limit = rate.NewLimiter(rate.Limit(cfg.RequestRate), cfg.RequestBurst)
 		}
 		return c

@@ -52,7 +52,7 @@ type Config struct {
 	MaxStreams      int           // watches, downloads and tails at once. Default 1,024
 	MaxStreamsToken int           // the same, of one token. Default 256
 	WatchQueue      int           // updates that a watch may lag behind. Default 65,536
-	RequestRate     float64       // requests a second and token. Default 5,000; negative: no limit
+	RequestRate     float64       // requests a second and token; without tokens there is no limit. Default 5,000; negative: none
 	RequestBurst    int           // Default twice RequestRate
 	ReadTimeout     time.Duration // for a request's body. Default 30 s
 	WriteTimeout    time.Duration // for one write of a reply. Default 30 s

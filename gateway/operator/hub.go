@@ -33,6 +33,7 @@ func newHub(limit int) *hub {
 func (a *API) observe(to actors.Address, facts []events.Fact) {
 	switch to.Room {
 	case actors.JobRoom:
+		a.tenants.observe(to.ID, facts)
 		if u := jobUpdate(to.ID, facts); u != nil {
 			a.hub.job(u)
 		}

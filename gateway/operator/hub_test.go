@@ -92,6 +92,28 @@ func TestHubForgetsItsWatchers(t *testing.T) {
 	})
 }
 
+// TestTenantBookForgetsByHalves: what was learned last is known, and there is an end to how much is.
+func TestTenantBookForgetsByHalves(t *testing.T) {
+	var b tenantBook
+	submitted := []events.Fact{&eventv1.JobSubmitted{Spec: &eventv1.JobSpec{Tenant: "a"}}}
+	b.observe("early", submitted)
+	if _, ok := b.find("early"); ok {
+		t.Error("learned without a reader")
+	}
+	b.readers.Add(1)
+	for i := range 3 * maxTenants {
+		b.observe(fmt.Sprint(i), submitted)
+	}
+	if n := len(b.now) + len(b.old); n > 2*maxTenants {
+		t.Errorf("remembers %d jobs", n)
+	}
+	for i := 2 * maxTenants; i < 3*maxTenants; i++ {
+		if tenant, ok := b.find(fmt.Sprint(i)); !ok || tenant != "a" {
+			t.Fatalf("job %d is forgotten", i)
+		}
+	}
+}
+
 // TestEveryRefusalHasACode: the table gives each refusal one code, also when it is wrapped, and internal errors keep
 // their text to themselves.
 func TestEveryRefusalHasACode(t *testing.T) {

@@ -30,6 +30,7 @@ type API struct {
 	hub      *hub
 	modules  *moduleIndex
 	policies *policyCache
+	tenants  tenantBook
 	trials   chan struct{} // one token per module admission at work
 
 	ctx     context.Context // ends with Close, and ends every stream

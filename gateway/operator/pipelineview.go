@@ -39,9 +39,12 @@ func (v *pipelineView) apply(f events.Fact, atUs int64) {
 		p.Name, p.Tenant = f.Spec.GetName(), f.Spec.GetTenant()
 		p.Stages, p.Chunks = uint32(len(f.Spec.GetStages())), f.Spec.GetChunks()
 	case *eventv1.StageStarted:
-		p.Stage, p.Chunks, p.Settled = f.Stage, f.Chunks, 0
-		clear(v.outputs)
+		p.Chunks = f.Chunks
+		v.enter(f.Stage)
 	case *eventv1.JobsSettled:
+		if f.Stage != p.Stage {
+			v.enter(f.Stage)
+		}
 		for _, j := range f.Jobs {
 			p.Settled++
 			if j.Verified {
@@ -58,6 +61,12 @@ func (v *pipelineView) apply(f events.Fact, atUs int64) {
 	case *eventv1.PipelineCancelled:
 		end(operatorv1.PipelineState_PIPELINE_STATE_CANCELLED, f.Reason)
 	}
+}
+
+// enter begins to count a stage.
+func (v *pipelineView) enter(stage uint32) {
+	v.p.Stage, v.p.Settled = stage, 0
+	clear(v.outputs)
 }
 
 // foldPipeline reads what is new.

@@ -2,7 +2,6 @@ package operator
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"connectrpc.com/connect"
@@ -29,6 +28,10 @@ func (a *API) WatchJobs(ctx context.Context, req *operatorv1.WatchJobsRequest, o
 		if err := events.CheckEntityID(id); err != nil {
 			return err
 		}
+	}
+	if len(req.Ids) == 0 && c.role == Client {
+		a.tenants.readers.Add(1)
+		defer a.tenants.readers.Add(-1)
 	}
 	w, end := a.hub.watchJobs(req.Ids)
 	defer end()
@@ -152,12 +155,12 @@ func (s *jobSender) filter(ctx context.Context, updates []*operatorv1.JobUpdate)
 	kept := make([]*operatorv1.JobUpdate, 0, len(updates))
 	for _, u := range updates {
 		if s.all && s.caller.role == Client {
-			_, err := s.api.jobSpec(ctx, s.caller, u.Id)
-			if errors.Is(err, errNotFound) {
-				continue
-			}
+			own, err := s.api.ownsJob(ctx, s.caller, u.Id)
 			if err != nil {
 				return nil, err
+			}
+			if !own {
+				continue
 			}
 		}
 		kept = append(kept, s.caller.mayRead(u))
