@@ -1221,6 +1221,51 @@ func (x *CancelSlot) GetReason() string {
 	return ""
 }
 
+// AbandonSlot gives a waiting slot up.
+type AbandonSlot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        SlotFailure            `protobuf:"varint,1,opt,name=reason,proto3,enum=shardy.event.v1.SlotFailure" json:"reason,omitempty"` // no_eligible_worker: the other reasons are the slot's own
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AbandonSlot) Reset() {
+	*x = AbandonSlot{}
+	mi := &file_shardy_event_v1_assignment_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AbandonSlot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AbandonSlot) ProtoMessage() {}
+
+func (x *AbandonSlot) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_event_v1_assignment_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AbandonSlot.ProtoReflect.Descriptor instead.
+func (*AbandonSlot) Descriptor() ([]byte, []int) {
+	return file_shardy_event_v1_assignment_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AbandonSlot) GetReason() SlotFailure {
+	if x != nil {
+		return x.Reason
+	}
+	return SlotFailure_SLOT_FAILURE_UNSPECIFIED
+}
+
 // OpenSlot tells a slot that the job holds it open. It writes nothing: the slot repeats its effects.
 type OpenSlot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1230,7 +1275,7 @@ type OpenSlot struct {
 
 func (x *OpenSlot) Reset() {
 	*x = OpenSlot{}
-	mi := &file_shardy_event_v1_assignment_proto_msgTypes[16]
+	mi := &file_shardy_event_v1_assignment_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1287,7 @@ func (x *OpenSlot) String() string {
 func (*OpenSlot) ProtoMessage() {}
 
 func (x *OpenSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_assignment_proto_msgTypes[16]
+	mi := &file_shardy_event_v1_assignment_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1300,7 @@ func (x *OpenSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSlot.ProtoReflect.Descriptor instead.
 func (*OpenSlot) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_assignment_proto_rawDescGZIP(), []int{16}
+	return file_shardy_event_v1_assignment_proto_rawDescGZIP(), []int{17}
 }
 
 var File_shardy_event_v1_assignment_proto protoreflect.FileDescriptor
@@ -1346,7 +1391,9 @@ const file_shardy_event_v1_assignment_proto_rawDesc = "" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\"$\n" +
 	"\n" +
 	"CancelSlot\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"C\n" +
+	"\vAbandonSlot\x124\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x1c.shardy.event.v1.SlotFailureR\x06reason\"\n" +
 	"\n" +
 	"\bOpenSlot*\xda\x02\n" +
 	"\vStripReason\x12\x1c\n" +
@@ -1387,7 +1434,7 @@ func file_shardy_event_v1_assignment_proto_rawDescGZIP() []byte {
 }
 
 var file_shardy_event_v1_assignment_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_shardy_event_v1_assignment_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_shardy_event_v1_assignment_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_shardy_event_v1_assignment_proto_goTypes = []any{
 	(StripReason)(0),               // 0: shardy.event.v1.StripReason
 	(RejectReason)(0),              // 1: shardy.event.v1.RejectReason
@@ -1407,28 +1454,30 @@ var file_shardy_event_v1_assignment_proto_goTypes = []any{
 	(*ExpireExecution)(nil),        // 15: shardy.event.v1.ExpireExecution
 	(*StripSlot)(nil),              // 16: shardy.event.v1.StripSlot
 	(*CancelSlot)(nil),             // 17: shardy.event.v1.CancelSlot
-	(*OpenSlot)(nil),               // 18: shardy.event.v1.OpenSlot
-	(ResultStatus)(0),              // 19: shardy.event.v1.ResultStatus
-	(*BlobRef)(nil),                // 20: shardy.event.v1.BlobRef
-	(SlotFailure)(0),               // 21: shardy.event.v1.SlotFailure
+	(*AbandonSlot)(nil),            // 18: shardy.event.v1.AbandonSlot
+	(*OpenSlot)(nil),               // 19: shardy.event.v1.OpenSlot
+	(ResultStatus)(0),              // 20: shardy.event.v1.ResultStatus
+	(*BlobRef)(nil),                // 21: shardy.event.v1.BlobRef
+	(SlotFailure)(0),               // 22: shardy.event.v1.SlotFailure
 }
 var file_shardy_event_v1_assignment_proto_depIdxs = []int32{
 	0,  // 0: shardy.event.v1.AssignmentStripped.reason:type_name -> shardy.event.v1.StripReason
-	19, // 1: shardy.event.v1.ResultReturned.status:type_name -> shardy.event.v1.ResultStatus
-	20, // 2: shardy.event.v1.ResultReturned.output:type_name -> shardy.event.v1.BlobRef
+	20, // 1: shardy.event.v1.ResultReturned.status:type_name -> shardy.event.v1.ResultStatus
+	21, // 2: shardy.event.v1.ResultReturned.output:type_name -> shardy.event.v1.BlobRef
 	1,  // 3: shardy.event.v1.ResultRejected.reason:type_name -> shardy.event.v1.RejectReason
-	19, // 4: shardy.event.v1.ResultRejected.status:type_name -> shardy.event.v1.ResultStatus
-	20, // 5: shardy.event.v1.ResultRejected.output:type_name -> shardy.event.v1.BlobRef
-	21, // 6: shardy.event.v1.AssignmentDeadLettered.reason:type_name -> shardy.event.v1.SlotFailure
-	19, // 7: shardy.event.v1.ReturnResult.status:type_name -> shardy.event.v1.ResultStatus
-	20, // 8: shardy.event.v1.ReturnResult.output:type_name -> shardy.event.v1.BlobRef
+	20, // 4: shardy.event.v1.ResultRejected.status:type_name -> shardy.event.v1.ResultStatus
+	21, // 5: shardy.event.v1.ResultRejected.output:type_name -> shardy.event.v1.BlobRef
+	22, // 6: shardy.event.v1.AssignmentDeadLettered.reason:type_name -> shardy.event.v1.SlotFailure
+	20, // 7: shardy.event.v1.ReturnResult.status:type_name -> shardy.event.v1.ResultStatus
+	21, // 8: shardy.event.v1.ReturnResult.output:type_name -> shardy.event.v1.BlobRef
 	1,  // 9: shardy.event.v1.ReturnResult.reject:type_name -> shardy.event.v1.RejectReason
 	0,  // 10: shardy.event.v1.StripSlot.reason:type_name -> shardy.event.v1.StripReason
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	22, // 11: shardy.event.v1.AbandonSlot.reason:type_name -> shardy.event.v1.SlotFailure
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_shardy_event_v1_assignment_proto_init() }
@@ -1443,7 +1492,7 @@ func file_shardy_event_v1_assignment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_event_v1_assignment_proto_rawDesc), len(file_shardy_event_v1_assignment_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

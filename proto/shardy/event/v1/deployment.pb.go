@@ -422,7 +422,8 @@ type Policy struct {
 	MaxOutputBytes        uint64                 `protobuf:"varint,8,opt,name=max_output_bytes,json=maxOutputBytes,proto3" json:"max_output_bytes,omitempty"`
 	RingerPerMillion      uint32                 `protobuf:"varint,9,opt,name=ringer_per_million,json=ringerPerMillion,proto3" json:"ringer_per_million,omitempty"` // lite_test jobs among a worker's standard jobs
 	RefereeCpuMsPerMinute uint64                 `protobuf:"varint,10,opt,name=referee_cpu_ms_per_minute,json=refereeCpuMsPerMinute,proto3" json:"referee_cpu_ms_per_minute,omitempty"`
-	Tier1Standard         bool                   `protobuf:"varint,11,opt,name=tier1_standard,json=tier1Standard,proto3" json:"tier1_standard,omitempty"` // tier 1 may take standard jobs whose min_tier says so
+	Tier1Standard         bool                   `protobuf:"varint,11,opt,name=tier1_standard,json=tier1Standard,proto3" json:"tier1_standard,omitempty"`                    // tier 1 may take standard jobs whose min_tier says so
+	NoWorkerPatienceMs    uint32                 `protobuf:"varint,12,opt,name=no_worker_patience_ms,json=noWorkerPatienceMs,proto3" json:"no_worker_patience_ms,omitempty"` // how long a slot waits for somebody who may have it, once others have returned; 0: the default
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
 }
@@ -532,6 +533,13 @@ func (x *Policy) GetTier1Standard() bool {
 		return x.Tier1Standard
 	}
 	return false
+}
+
+func (x *Policy) GetNoWorkerPatienceMs() uint32 {
+	if x != nil {
+		return x.NoWorkerPatienceMs
+	}
+	return 0
 }
 
 type PolicyChanged struct {
@@ -776,7 +784,7 @@ const file_shardy_event_v1_deployment_proto_rawDesc = "" +
 	"\boriginal\x18\x01 \x01(\fR\boriginal\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x1a\n" +
-	"\brewriter\x18\x04 \x01(\rR\brewriter\"\x97\x04\n" +
+	"\brewriter\x18\x04 \x01(\rR\brewriter\"\xca\x04\n" +
 	"\x06Policy\x126\n" +
 	"\bstandard\x18\x01 \x01(\v2\x1a.shardy.event.v1.JobPolicyR\bstandard\x122\n" +
 	"\x06stress\x18\x02 \x01(\v2\x1a.shardy.event.v1.JobPolicyR\x06stress\x127\n" +
@@ -789,7 +797,8 @@ const file_shardy_event_v1_deployment_proto_rawDesc = "" +
 	"\x12ringer_per_million\x18\t \x01(\rR\x10ringerPerMillion\x128\n" +
 	"\x19referee_cpu_ms_per_minute\x18\n" +
 	" \x01(\x04R\x15refereeCpuMsPerMinute\x12%\n" +
-	"\x0etier1_standard\x18\v \x01(\bR\rtier1Standard\"h\n" +
+	"\x0etier1_standard\x18\v \x01(\bR\rtier1Standard\x121\n" +
+	"\x15no_worker_patience_ms\x18\f \x01(\rR\x12noWorkerPatienceMs\"h\n" +
 	"\rPolicyChanged\x12/\n" +
 	"\x06policy\x18\x01 \x01(\v2\x17.shardy.event.v1.PolicyR\x06policy\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +

@@ -44,6 +44,7 @@ type Command struct {
 	//	*Command_StripSlot
 	//	*Command_CancelSlot
 	//	*Command_OpenSlot
+	//	*Command_AbandonSlot
 	//	*Command_ConnectWorker
 	//	*Command_ReportProfile
 	//	*Command_RecordChallenge
@@ -260,6 +261,15 @@ func (x *Command) GetOpenSlot() *OpenSlot {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_OpenSlot); ok {
 			return x.OpenSlot
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAbandonSlot() *AbandonSlot {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_AbandonSlot); ok {
+			return x.AbandonSlot
 		}
 	}
 	return nil
@@ -508,6 +518,10 @@ type Command_OpenSlot struct {
 	OpenSlot *OpenSlot `protobuf:"bytes,37,opt,name=open_slot,json=openSlot,proto3,oneof"`
 }
 
+type Command_AbandonSlot struct {
+	AbandonSlot *AbandonSlot `protobuf:"bytes,38,opt,name=abandon_slot,json=abandonSlot,proto3,oneof"`
+}
+
 type Command_ConnectWorker struct {
 	ConnectWorker *ConnectWorker `protobuf:"bytes,50,opt,name=connect_worker,json=connectWorker,proto3,oneof"`
 }
@@ -617,6 +631,8 @@ func (*Command_StripSlot) isCommand_Kind() {}
 func (*Command_CancelSlot) isCommand_Kind() {}
 
 func (*Command_OpenSlot) isCommand_Kind() {}
+
+func (*Command_AbandonSlot) isCommand_Kind() {}
 
 func (*Command_ConnectWorker) isCommand_Kind() {}
 
@@ -764,7 +780,7 @@ var File_shardy_event_v1_envelope_proto protoreflect.FileDescriptor
 
 const file_shardy_event_v1_envelope_proto_rawDesc = "" +
 	"\n" +
-	"\x1eshardy/event/v1/envelope.proto\x12\x0fshardy.event.v1\x1a shardy/event/v1/assignment.proto\x1a shardy/event/v1/deployment.proto\x1a\x19shardy/event/v1/job.proto\x1a\x1eshardy/event/v1/pipeline.proto\x1a\x1cshardy/event/v1/worker.proto\"\xb9\x13\n" +
+	"\x1eshardy/event/v1/envelope.proto\x12\x0fshardy.event.v1\x1a shardy/event/v1/assignment.proto\x1a shardy/event/v1/deployment.proto\x1a\x19shardy/event/v1/job.proto\x1a\x1eshardy/event/v1/pipeline.proto\x1a\x1cshardy/event/v1/worker.proto\"\xfc\x13\n" +
 	"\aCommand\x12\x13\n" +
 	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12;\n" +
 	"\n" +
@@ -793,7 +809,8 @@ const file_shardy_event_v1_envelope_proto_rawDesc = "" +
 	"strip_slot\x18# \x01(\v2\x1a.shardy.event.v1.StripSlotH\x00R\tstripSlot\x12>\n" +
 	"\vcancel_slot\x18$ \x01(\v2\x1b.shardy.event.v1.CancelSlotH\x00R\n" +
 	"cancelSlot\x128\n" +
-	"\topen_slot\x18% \x01(\v2\x19.shardy.event.v1.OpenSlotH\x00R\bopenSlot\x12G\n" +
+	"\topen_slot\x18% \x01(\v2\x19.shardy.event.v1.OpenSlotH\x00R\bopenSlot\x12A\n" +
+	"\fabandon_slot\x18& \x01(\v2\x1c.shardy.event.v1.AbandonSlotH\x00R\vabandonSlot\x12G\n" +
 	"\x0econnect_worker\x182 \x01(\v2\x1e.shardy.event.v1.ConnectWorkerH\x00R\rconnectWorker\x12G\n" +
 	"\x0ereport_profile\x183 \x01(\v2\x1e.shardy.event.v1.ReportProfileH\x00R\rreportProfile\x12M\n" +
 	"\x10record_challenge\x184 \x01(\v2 .shardy.event.v1.RecordChallengeH\x00R\x0frecordChallenge\x12A\n" +
@@ -862,25 +879,26 @@ var file_shardy_event_v1_envelope_proto_goTypes = []any{
 	(*StripSlot)(nil),        // 16: shardy.event.v1.StripSlot
 	(*CancelSlot)(nil),       // 17: shardy.event.v1.CancelSlot
 	(*OpenSlot)(nil),         // 18: shardy.event.v1.OpenSlot
-	(*ConnectWorker)(nil),    // 19: shardy.event.v1.ConnectWorker
-	(*ReportProfile)(nil),    // 20: shardy.event.v1.ReportProfile
-	(*RecordChallenge)(nil),  // 21: shardy.event.v1.RecordChallenge
-	(*AdmitWorker)(nil),      // 22: shardy.event.v1.AdmitWorker
-	(*DisconnectWorker)(nil), // 23: shardy.event.v1.DisconnectWorker
-	(*RecordWork)(nil),       // 24: shardy.event.v1.RecordWork
-	(*DrainWorker)(nil),      // 25: shardy.event.v1.DrainWorker
-	(*BanWorker)(nil),        // 26: shardy.event.v1.BanWorker
-	(*ReinstateWorker)(nil),  // 27: shardy.event.v1.ReinstateWorker
-	(*SubmitPipeline)(nil),   // 28: shardy.event.v1.SubmitPipeline
-	(*SettleJobs)(nil),       // 29: shardy.event.v1.SettleJobs
-	(*StartStage)(nil),       // 30: shardy.event.v1.StartStage
-	(*FailPipeline)(nil),     // 31: shardy.event.v1.FailPipeline
-	(*CancelPipeline)(nil),   // 32: shardy.event.v1.CancelPipeline
-	(*ReopenPipeline)(nil),   // 33: shardy.event.v1.ReopenPipeline
-	(*AdmitModule)(nil),      // 34: shardy.event.v1.AdmitModule
-	(*RefuseModule)(nil),     // 35: shardy.event.v1.RefuseModule
-	(*ChangePolicy)(nil),     // 36: shardy.event.v1.ChangePolicy
-	(*TakeShard)(nil),        // 37: shardy.event.v1.TakeShard
+	(*AbandonSlot)(nil),      // 19: shardy.event.v1.AbandonSlot
+	(*ConnectWorker)(nil),    // 20: shardy.event.v1.ConnectWorker
+	(*ReportProfile)(nil),    // 21: shardy.event.v1.ReportProfile
+	(*RecordChallenge)(nil),  // 22: shardy.event.v1.RecordChallenge
+	(*AdmitWorker)(nil),      // 23: shardy.event.v1.AdmitWorker
+	(*DisconnectWorker)(nil), // 24: shardy.event.v1.DisconnectWorker
+	(*RecordWork)(nil),       // 25: shardy.event.v1.RecordWork
+	(*DrainWorker)(nil),      // 26: shardy.event.v1.DrainWorker
+	(*BanWorker)(nil),        // 27: shardy.event.v1.BanWorker
+	(*ReinstateWorker)(nil),  // 28: shardy.event.v1.ReinstateWorker
+	(*SubmitPipeline)(nil),   // 29: shardy.event.v1.SubmitPipeline
+	(*SettleJobs)(nil),       // 30: shardy.event.v1.SettleJobs
+	(*StartStage)(nil),       // 31: shardy.event.v1.StartStage
+	(*FailPipeline)(nil),     // 32: shardy.event.v1.FailPipeline
+	(*CancelPipeline)(nil),   // 33: shardy.event.v1.CancelPipeline
+	(*ReopenPipeline)(nil),   // 34: shardy.event.v1.ReopenPipeline
+	(*AdmitModule)(nil),      // 35: shardy.event.v1.AdmitModule
+	(*RefuseModule)(nil),     // 36: shardy.event.v1.RefuseModule
+	(*ChangePolicy)(nil),     // 37: shardy.event.v1.ChangePolicy
+	(*TakeShard)(nil),        // 38: shardy.event.v1.TakeShard
 }
 var file_shardy_event_v1_envelope_proto_depIdxs = []int32{
 	2,  // 0: shardy.event.v1.Command.submit_job:type_name -> shardy.event.v1.SubmitJob
@@ -900,31 +918,32 @@ var file_shardy_event_v1_envelope_proto_depIdxs = []int32{
 	16, // 14: shardy.event.v1.Command.strip_slot:type_name -> shardy.event.v1.StripSlot
 	17, // 15: shardy.event.v1.Command.cancel_slot:type_name -> shardy.event.v1.CancelSlot
 	18, // 16: shardy.event.v1.Command.open_slot:type_name -> shardy.event.v1.OpenSlot
-	19, // 17: shardy.event.v1.Command.connect_worker:type_name -> shardy.event.v1.ConnectWorker
-	20, // 18: shardy.event.v1.Command.report_profile:type_name -> shardy.event.v1.ReportProfile
-	21, // 19: shardy.event.v1.Command.record_challenge:type_name -> shardy.event.v1.RecordChallenge
-	22, // 20: shardy.event.v1.Command.admit_worker:type_name -> shardy.event.v1.AdmitWorker
-	23, // 21: shardy.event.v1.Command.disconnect_worker:type_name -> shardy.event.v1.DisconnectWorker
-	24, // 22: shardy.event.v1.Command.record_work:type_name -> shardy.event.v1.RecordWork
-	25, // 23: shardy.event.v1.Command.drain_worker:type_name -> shardy.event.v1.DrainWorker
-	26, // 24: shardy.event.v1.Command.ban_worker:type_name -> shardy.event.v1.BanWorker
-	27, // 25: shardy.event.v1.Command.reinstate_worker:type_name -> shardy.event.v1.ReinstateWorker
-	28, // 26: shardy.event.v1.Command.submit_pipeline:type_name -> shardy.event.v1.SubmitPipeline
-	29, // 27: shardy.event.v1.Command.settle_jobs:type_name -> shardy.event.v1.SettleJobs
-	30, // 28: shardy.event.v1.Command.start_stage:type_name -> shardy.event.v1.StartStage
-	31, // 29: shardy.event.v1.Command.fail_pipeline:type_name -> shardy.event.v1.FailPipeline
-	32, // 30: shardy.event.v1.Command.cancel_pipeline:type_name -> shardy.event.v1.CancelPipeline
-	33, // 31: shardy.event.v1.Command.reopen_pipeline:type_name -> shardy.event.v1.ReopenPipeline
-	34, // 32: shardy.event.v1.Command.admit_module:type_name -> shardy.event.v1.AdmitModule
-	35, // 33: shardy.event.v1.Command.refuse_module:type_name -> shardy.event.v1.RefuseModule
-	36, // 34: shardy.event.v1.Command.change_policy:type_name -> shardy.event.v1.ChangePolicy
-	37, // 35: shardy.event.v1.Command.take_shard:type_name -> shardy.event.v1.TakeShard
-	0,  // 36: shardy.event.v1.Envelope.command:type_name -> shardy.event.v1.Command
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	19, // 17: shardy.event.v1.Command.abandon_slot:type_name -> shardy.event.v1.AbandonSlot
+	20, // 18: shardy.event.v1.Command.connect_worker:type_name -> shardy.event.v1.ConnectWorker
+	21, // 19: shardy.event.v1.Command.report_profile:type_name -> shardy.event.v1.ReportProfile
+	22, // 20: shardy.event.v1.Command.record_challenge:type_name -> shardy.event.v1.RecordChallenge
+	23, // 21: shardy.event.v1.Command.admit_worker:type_name -> shardy.event.v1.AdmitWorker
+	24, // 22: shardy.event.v1.Command.disconnect_worker:type_name -> shardy.event.v1.DisconnectWorker
+	25, // 23: shardy.event.v1.Command.record_work:type_name -> shardy.event.v1.RecordWork
+	26, // 24: shardy.event.v1.Command.drain_worker:type_name -> shardy.event.v1.DrainWorker
+	27, // 25: shardy.event.v1.Command.ban_worker:type_name -> shardy.event.v1.BanWorker
+	28, // 26: shardy.event.v1.Command.reinstate_worker:type_name -> shardy.event.v1.ReinstateWorker
+	29, // 27: shardy.event.v1.Command.submit_pipeline:type_name -> shardy.event.v1.SubmitPipeline
+	30, // 28: shardy.event.v1.Command.settle_jobs:type_name -> shardy.event.v1.SettleJobs
+	31, // 29: shardy.event.v1.Command.start_stage:type_name -> shardy.event.v1.StartStage
+	32, // 30: shardy.event.v1.Command.fail_pipeline:type_name -> shardy.event.v1.FailPipeline
+	33, // 31: shardy.event.v1.Command.cancel_pipeline:type_name -> shardy.event.v1.CancelPipeline
+	34, // 32: shardy.event.v1.Command.reopen_pipeline:type_name -> shardy.event.v1.ReopenPipeline
+	35, // 33: shardy.event.v1.Command.admit_module:type_name -> shardy.event.v1.AdmitModule
+	36, // 34: shardy.event.v1.Command.refuse_module:type_name -> shardy.event.v1.RefuseModule
+	37, // 35: shardy.event.v1.Command.change_policy:type_name -> shardy.event.v1.ChangePolicy
+	38, // 36: shardy.event.v1.Command.take_shard:type_name -> shardy.event.v1.TakeShard
+	0,  // 37: shardy.event.v1.Envelope.command:type_name -> shardy.event.v1.Command
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_shardy_event_v1_envelope_proto_init() }
@@ -955,6 +974,7 @@ func file_shardy_event_v1_envelope_proto_init() {
 		(*Command_StripSlot)(nil),
 		(*Command_CancelSlot)(nil),
 		(*Command_OpenSlot)(nil),
+		(*Command_AbandonSlot)(nil),
 		(*Command_ConnectWorker)(nil),
 		(*Command_ReportProfile)(nil),
 		(*Command_RecordChallenge)(nil),

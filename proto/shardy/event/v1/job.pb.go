@@ -306,6 +306,7 @@ type SlotFailure int32
 const (
 	SlotFailure_SLOT_FAILURE_UNSPECIFIED        SlotFailure = 0
 	SlotFailure_SLOT_FAILURE_ATTEMPTS_EXHAUSTED SlotFailure = 1
+	SlotFailure_SLOT_FAILURE_NO_ELIGIBLE_WORKER SlotFailure = 2 // it waited, and nobody who is connected may have it
 )
 
 // Enum value maps for SlotFailure.
@@ -313,10 +314,12 @@ var (
 	SlotFailure_name = map[int32]string{
 		0: "SLOT_FAILURE_UNSPECIFIED",
 		1: "SLOT_FAILURE_ATTEMPTS_EXHAUSTED",
+		2: "SLOT_FAILURE_NO_ELIGIBLE_WORKER",
 	}
 	SlotFailure_value = map[string]int32{
 		"SLOT_FAILURE_UNSPECIFIED":        0,
 		"SLOT_FAILURE_ATTEMPTS_EXHAUSTED": 1,
+		"SLOT_FAILURE_NO_ELIGIBLE_WORKER": 2,
 	}
 )
 
@@ -736,6 +739,59 @@ func (x *Label) GetValue() string {
 	return ""
 }
 
+// Party is a worker with its identity group.
+type Party struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Worker        []byte                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"` // ed25519 public key
+	Group         string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`   // empty: the worker stands for itself
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Party) Reset() {
+	*x = Party{}
+	mi := &file_shardy_event_v1_job_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Party) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Party) ProtoMessage() {}
+
+func (x *Party) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_event_v1_job_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Party.ProtoReflect.Descriptor instead.
+func (*Party) Descriptor() ([]byte, []int) {
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Party) GetWorker() []byte {
+	if x != nil {
+		return x.Worker
+	}
+	return nil
+}
+
+func (x *Party) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
 // JobSpec is one chunk through one module.
 type JobSpec struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -755,13 +811,14 @@ type JobSpec struct {
 	Proof          *ProofSpec             `protobuf:"bytes,14,opt,name=proof,proto3" json:"proof,omitempty"`
 	KnownChecksum  []byte                 `protobuf:"bytes,15,opt,name=known_checksum,json=knownChecksum,proto3" json:"known_checksum,omitempty"` // lite_test only: the answer
 	RequestId      string                 `protobuf:"bytes,16,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`             // the client's idempotency key
+	Barred         []*Party               `protobuf:"bytes,17,rep,name=barred,proto3" json:"barred,omitempty"`                                    // lite_test only: who computed the original, and must not get it again
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *JobSpec) Reset() {
 	*x = JobSpec{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[4]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +830,7 @@ func (x *JobSpec) String() string {
 func (*JobSpec) ProtoMessage() {}
 
 func (x *JobSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[4]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +843,7 @@ func (x *JobSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobSpec.ProtoReflect.Descriptor instead.
 func (*JobSpec) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{4}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *JobSpec) GetModule() []byte {
@@ -901,6 +958,13 @@ func (x *JobSpec) GetRequestId() string {
 	return ""
 }
 
+func (x *JobSpec) GetBarred() []*Party {
+	if x != nil {
+		return x.Barred
+	}
+	return nil
+}
+
 // JobPolicy is the deployment's policy resolved for one job, so that a later change of policy cannot alter a replay.
 type JobPolicy struct {
 	state                 protoimpl.MessageState `protogen:"open.v1"`
@@ -921,7 +985,7 @@ type JobPolicy struct {
 
 func (x *JobPolicy) Reset() {
 	*x = JobPolicy{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[5]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +997,7 @@ func (x *JobPolicy) String() string {
 func (*JobPolicy) ProtoMessage() {}
 
 func (x *JobPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[5]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1010,7 @@ func (x *JobPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobPolicy.ProtoReflect.Descriptor instead.
 func (*JobPolicy) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{5}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *JobPolicy) GetRedundancy() uint32 {
@@ -1030,15 +1094,16 @@ type JobSubmitted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spec          *JobSpec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
 	Policy        *JobPolicy             `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
-	Slots         uint32                 `protobuf:"varint,3,opt,name=slots,proto3" json:"slots,omitempty"` // wave 1 opens slots 0..slots-1
+	Slots         uint32                 `protobuf:"varint,3,opt,name=slots,proto3" json:"slots,omitempty"` // wave 1 opens slots first_slot..first_slot+slots-1
 	AtUs          int64                  `protobuf:"varint,4,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
+	FirstSlot     uint32                 `protobuf:"varint,5,opt,name=first_slot,json=firstSlot,proto3" json:"first_slot,omitempty"` // 0 but for a ringer, whose number must not give it away
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobSubmitted) Reset() {
 	*x = JobSubmitted{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[6]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1115,7 @@ func (x *JobSubmitted) String() string {
 func (*JobSubmitted) ProtoMessage() {}
 
 func (x *JobSubmitted) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[6]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1128,7 @@ func (x *JobSubmitted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobSubmitted.ProtoReflect.Descriptor instead.
 func (*JobSubmitted) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{6}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *JobSubmitted) GetSpec() *JobSpec {
@@ -1094,6 +1159,13 @@ func (x *JobSubmitted) GetAtUs() int64 {
 	return 0
 }
 
+func (x *JobSubmitted) GetFirstSlot() uint32 {
+	if x != nil {
+		return x.FirstSlot
+	}
+	return 0
+}
+
 type ReplicaReturned struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Slot          uint32                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
@@ -1110,7 +1182,7 @@ type ReplicaReturned struct {
 
 func (x *ReplicaReturned) Reset() {
 	*x = ReplicaReturned{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[7]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1194,7 @@ func (x *ReplicaReturned) String() string {
 func (*ReplicaReturned) ProtoMessage() {}
 
 func (x *ReplicaReturned) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[7]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1207,7 @@ func (x *ReplicaReturned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaReturned.ProtoReflect.Descriptor instead.
 func (*ReplicaReturned) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{7}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReplicaReturned) GetSlot() uint32 {
@@ -1204,7 +1276,7 @@ type ReplicaFailed struct {
 
 func (x *ReplicaFailed) Reset() {
 	*x = ReplicaFailed{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[8]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1288,7 @@ func (x *ReplicaFailed) String() string {
 func (*ReplicaFailed) ProtoMessage() {}
 
 func (x *ReplicaFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[8]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1301,7 @@ func (x *ReplicaFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaFailed.ProtoReflect.Descriptor instead.
 func (*ReplicaFailed) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{8}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ReplicaFailed) GetSlot() uint32 {
@@ -1259,7 +1331,7 @@ type Vote struct {
 
 func (x *Vote) Reset() {
 	*x = Vote{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[9]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1343,7 @@ func (x *Vote) String() string {
 func (*Vote) ProtoMessage() {}
 
 func (x *Vote) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[9]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1356,7 @@ func (x *Vote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vote.ProtoReflect.Descriptor instead.
 func (*Vote) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{9}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Vote) GetChecksum() []byte {
@@ -1325,7 +1397,7 @@ type ConsensusMismatch struct {
 
 func (x *ConsensusMismatch) Reset() {
 	*x = ConsensusMismatch{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[10]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1409,7 @@ func (x *ConsensusMismatch) String() string {
 func (*ConsensusMismatch) ProtoMessage() {}
 
 func (x *ConsensusMismatch) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[10]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1422,7 @@ func (x *ConsensusMismatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsensusMismatch.ProtoReflect.Descriptor instead.
 func (*ConsensusMismatch) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{10}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ConsensusMismatch) GetWave() uint32 {
@@ -1379,7 +1451,7 @@ type WaveOpened struct {
 
 func (x *WaveOpened) Reset() {
 	*x = WaveOpened{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[11]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1463,7 @@ func (x *WaveOpened) String() string {
 func (*WaveOpened) ProtoMessage() {}
 
 func (x *WaveOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[11]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1476,7 @@ func (x *WaveOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaveOpened.ProtoReflect.Descriptor instead.
 func (*WaveOpened) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{11}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WaveOpened) GetWave() uint32 {
@@ -1444,7 +1516,7 @@ type RefereeRequested struct {
 
 func (x *RefereeRequested) Reset() {
 	*x = RefereeRequested{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[12]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1528,7 @@ func (x *RefereeRequested) String() string {
 func (*RefereeRequested) ProtoMessage() {}
 
 func (x *RefereeRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[12]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1541,7 @@ func (x *RefereeRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefereeRequested.ProtoReflect.Descriptor instead.
 func (*RefereeRequested) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{12}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RefereeRequested) GetWhy() string {
@@ -1492,7 +1564,7 @@ type RefereeDecided struct {
 
 func (x *RefereeDecided) Reset() {
 	*x = RefereeDecided{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[13]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1576,7 @@ func (x *RefereeDecided) String() string {
 func (*RefereeDecided) ProtoMessage() {}
 
 func (x *RefereeDecided) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[13]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1589,7 @@ func (x *RefereeDecided) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefereeDecided.ProtoReflect.Descriptor instead.
 func (*RefereeDecided) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{13}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RefereeDecided) GetOutcome() RefereeOutcome {
@@ -1570,7 +1642,7 @@ type TaskVerified struct {
 
 func (x *TaskVerified) Reset() {
 	*x = TaskVerified{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[14]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1654,7 @@ func (x *TaskVerified) String() string {
 func (*TaskVerified) ProtoMessage() {}
 
 func (x *TaskVerified) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[14]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1667,7 @@ func (x *TaskVerified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskVerified.ProtoReflect.Descriptor instead.
 func (*TaskVerified) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{14}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TaskVerified) GetChecksum() []byte {
@@ -1661,7 +1733,7 @@ type JobDeadLettered struct {
 
 func (x *JobDeadLettered) Reset() {
 	*x = JobDeadLettered{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[15]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1745,7 @@ func (x *JobDeadLettered) String() string {
 func (*JobDeadLettered) ProtoMessage() {}
 
 func (x *JobDeadLettered) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[15]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +1758,7 @@ func (x *JobDeadLettered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobDeadLettered.ProtoReflect.Descriptor instead.
 func (*JobDeadLettered) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{15}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JobDeadLettered) GetReason() DeadLetterReason {
@@ -1745,7 +1817,7 @@ type JobRequeued struct {
 
 func (x *JobRequeued) Reset() {
 	*x = JobRequeued{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[16]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +1829,7 @@ func (x *JobRequeued) String() string {
 func (*JobRequeued) ProtoMessage() {}
 
 func (x *JobRequeued) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[16]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +1842,7 @@ func (x *JobRequeued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRequeued.ProtoReflect.Descriptor instead.
 func (*JobRequeued) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{16}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *JobRequeued) GetRound() uint32 {
@@ -1826,7 +1898,7 @@ type JobDiscarded struct {
 
 func (x *JobDiscarded) Reset() {
 	*x = JobDiscarded{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[17]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1910,7 @@ func (x *JobDiscarded) String() string {
 func (*JobDiscarded) ProtoMessage() {}
 
 func (x *JobDiscarded) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[17]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1923,7 @@ func (x *JobDiscarded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobDiscarded.ProtoReflect.Descriptor instead.
 func (*JobDiscarded) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{17}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *JobDiscarded) GetBy() string {
@@ -1886,7 +1958,7 @@ type JobCancelled struct {
 
 func (x *JobCancelled) Reset() {
 	*x = JobCancelled{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[18]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1898,7 +1970,7 @@ func (x *JobCancelled) String() string {
 func (*JobCancelled) ProtoMessage() {}
 
 func (x *JobCancelled) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[18]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1911,7 +1983,7 @@ func (x *JobCancelled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobCancelled.ProtoReflect.Descriptor instead.
 func (*JobCancelled) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{18}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *JobCancelled) GetBy() string {
@@ -1939,13 +2011,14 @@ type SubmitJob struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spec          *JobSpec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
 	Policy        *JobPolicy             `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	FirstSlot     uint32                 `protobuf:"varint,3,opt,name=first_slot,json=firstSlot,proto3" json:"first_slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubmitJob) Reset() {
 	*x = SubmitJob{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[19]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2030,7 @@ func (x *SubmitJob) String() string {
 func (*SubmitJob) ProtoMessage() {}
 
 func (x *SubmitJob) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[19]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2043,7 @@ func (x *SubmitJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJob.ProtoReflect.Descriptor instead.
 func (*SubmitJob) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{19}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SubmitJob) GetSpec() *JobSpec {
@@ -1985,6 +2058,13 @@ func (x *SubmitJob) GetPolicy() *JobPolicy {
 		return x.Policy
 	}
 	return nil
+}
+
+func (x *SubmitJob) GetFirstSlot() uint32 {
+	if x != nil {
+		return x.FirstSlot
+	}
+	return 0
 }
 
 type RecordReplica struct {
@@ -2003,7 +2083,7 @@ type RecordReplica struct {
 
 func (x *RecordReplica) Reset() {
 	*x = RecordReplica{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[20]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2095,7 @@ func (x *RecordReplica) String() string {
 func (*RecordReplica) ProtoMessage() {}
 
 func (x *RecordReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[20]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2108,7 @@ func (x *RecordReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordReplica.ProtoReflect.Descriptor instead.
 func (*RecordReplica) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{20}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RecordReplica) GetSlot() uint32 {
@@ -2097,7 +2177,7 @@ type RecordFailure struct {
 
 func (x *RecordFailure) Reset() {
 	*x = RecordFailure{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[21]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2189,7 @@ func (x *RecordFailure) String() string {
 func (*RecordFailure) ProtoMessage() {}
 
 func (x *RecordFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[21]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2202,7 @@ func (x *RecordFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordFailure.ProtoReflect.Descriptor instead.
 func (*RecordFailure) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{21}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RecordFailure) GetSlot() uint32 {
@@ -2152,7 +2232,7 @@ type RecordReferee struct {
 
 func (x *RecordReferee) Reset() {
 	*x = RecordReferee{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[22]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2244,7 @@ func (x *RecordReferee) String() string {
 func (*RecordReferee) ProtoMessage() {}
 
 func (x *RecordReferee) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[22]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2257,7 @@ func (x *RecordReferee) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordReferee.ProtoReflect.Descriptor instead.
 func (*RecordReferee) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{22}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RecordReferee) GetOutcome() RefereeOutcome {
@@ -2225,7 +2305,7 @@ type CancelJob struct {
 
 func (x *CancelJob) Reset() {
 	*x = CancelJob{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[23]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2317,7 @@ func (x *CancelJob) String() string {
 func (*CancelJob) ProtoMessage() {}
 
 func (x *CancelJob) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[23]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2330,7 @@ func (x *CancelJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJob.ProtoReflect.Descriptor instead.
 func (*CancelJob) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{23}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CancelJob) GetBy() string {
@@ -2277,7 +2357,7 @@ type RequeueJob struct {
 
 func (x *RequeueJob) Reset() {
 	*x = RequeueJob{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[24]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +2369,7 @@ func (x *RequeueJob) String() string {
 func (*RequeueJob) ProtoMessage() {}
 
 func (x *RequeueJob) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[24]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +2382,7 @@ func (x *RequeueJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueJob.ProtoReflect.Descriptor instead.
 func (*RequeueJob) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{24}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RequeueJob) GetBy() string {
@@ -2329,7 +2409,7 @@ type DiscardJob struct {
 
 func (x *DiscardJob) Reset() {
 	*x = DiscardJob{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[25]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2421,7 @@ func (x *DiscardJob) String() string {
 func (*DiscardJob) ProtoMessage() {}
 
 func (x *DiscardJob) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[25]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2434,7 @@ func (x *DiscardJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardJob.ProtoReflect.Descriptor instead.
 func (*DiscardJob) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{25}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DiscardJob) GetBy() string {
@@ -2382,7 +2462,7 @@ type ReseekSlot struct {
 
 func (x *ReseekSlot) Reset() {
 	*x = ReseekSlot{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[26]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2394,7 +2474,7 @@ func (x *ReseekSlot) String() string {
 func (*ReseekSlot) ProtoMessage() {}
 
 func (x *ReseekSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[26]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2407,7 +2487,7 @@ func (x *ReseekSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReseekSlot.ProtoReflect.Descriptor instead.
 func (*ReseekSlot) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{26}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReseekSlot) GetSlot() uint32 {
@@ -2433,7 +2513,7 @@ type ReopenJob struct {
 
 func (x *ReopenJob) Reset() {
 	*x = ReopenJob{}
-	mi := &file_shardy_event_v1_job_proto_msgTypes[27]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2445,7 +2525,7 @@ func (x *ReopenJob) String() string {
 func (*ReopenJob) ProtoMessage() {}
 
 func (x *ReopenJob) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_job_proto_msgTypes[27]
+	mi := &file_shardy_event_v1_job_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2458,7 +2538,7 @@ func (x *ReopenJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenJob.ProtoReflect.Descriptor instead.
 func (*ReopenJob) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{27}
+	return file_shardy_event_v1_job_proto_rawDescGZIP(), []int{28}
 }
 
 var File_shardy_event_v1_job_proto protoreflect.FileDescriptor
@@ -2480,7 +2560,10 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\x10verification_key\x18\x02 \x01(\v2\x18.shardy.event.v1.BlobRefR\x0fverificationKey\"/\n" +
 	"\x05Label\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xbc\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"5\n" +
+	"\x05Party\x12\x16\n" +
+	"\x06worker\x18\x01 \x01(\fR\x06worker\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\"\xec\x04\n" +
 	"\aJobSpec\x12\x16\n" +
 	"\x06module\x18\x01 \x01(\fR\x06module\x12.\n" +
 	"\x05input\x18\x02 \x01(\v2\x18.shardy.event.v1.BlobRefR\x05input\x12\x1d\n" +
@@ -2500,7 +2583,8 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\x05proof\x18\x0e \x01(\v2\x1a.shardy.event.v1.ProofSpecR\x05proof\x12%\n" +
 	"\x0eknown_checksum\x18\x0f \x01(\fR\rknownChecksum\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x10 \x01(\tR\trequestId\"\xcd\x03\n" +
+	"request_id\x18\x10 \x01(\tR\trequestId\x12.\n" +
+	"\x06barred\x18\x11 \x03(\v2\x16.shardy.event.v1.PartyR\x06barred\"\xcd\x03\n" +
 	"\tJobPolicy\x12\x1e\n" +
 	"\n" +
 	"redundancy\x18\x01 \x01(\rR\n" +
@@ -2515,12 +2599,14 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\x13require_attestation\x18\t \x01(\bR\x12requireAttestation\x126\n" +
 	"\areferee\x18\n" +
 	" \x01(\x0e2\x1c.shardy.event.v1.RefereeModeR\areferee\x12\x18\n" +
-	"\aversion\x18\v \x01(\x04R\aversion\"\x9b\x01\n" +
+	"\aversion\x18\v \x01(\x04R\aversion\"\xba\x01\n" +
 	"\fJobSubmitted\x12,\n" +
 	"\x04spec\x18\x01 \x01(\v2\x18.shardy.event.v1.JobSpecR\x04spec\x122\n" +
 	"\x06policy\x18\x02 \x01(\v2\x1a.shardy.event.v1.JobPolicyR\x06policy\x12\x14\n" +
 	"\x05slots\x18\x03 \x01(\rR\x05slots\x12\x13\n" +
-	"\x05at_us\x18\x04 \x01(\x03R\x04atUs\"\x81\x02\n" +
+	"\x05at_us\x18\x04 \x01(\x03R\x04atUs\x12\x1d\n" +
+	"\n" +
+	"first_slot\x18\x05 \x01(\rR\tfirstSlot\"\x81\x02\n" +
 	"\x0fReplicaReturned\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x16\n" +
@@ -2586,10 +2672,12 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\fJobCancelled\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x13\n" +
-	"\x05at_us\x18\x03 \x01(\x03R\x04atUs\"m\n" +
+	"\x05at_us\x18\x03 \x01(\x03R\x04atUs\"\x8c\x01\n" +
 	"\tSubmitJob\x12,\n" +
 	"\x04spec\x18\x01 \x01(\v2\x18.shardy.event.v1.JobSpecR\x04spec\x122\n" +
-	"\x06policy\x18\x02 \x01(\v2\x1a.shardy.event.v1.JobPolicyR\x06policy\"\xff\x01\n" +
+	"\x06policy\x18\x02 \x01(\v2\x1a.shardy.event.v1.JobPolicyR\x06policy\x12\x1d\n" +
+	"\n" +
+	"first_slot\x18\x03 \x01(\rR\tfirstSlot\"\xff\x01\n" +
 	"\rRecordReplica\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x16\n" +
@@ -2655,10 +2743,11 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\vRefereeMode\x12\x1c\n" +
 	"\x18REFEREE_MODE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12REFEREE_MODE_NEVER\x10\x01\x12\x1d\n" +
-	"\x19REFEREE_MODE_ON_NO_QUORUM\x10\x02*P\n" +
+	"\x19REFEREE_MODE_ON_NO_QUORUM\x10\x02*u\n" +
 	"\vSlotFailure\x12\x1c\n" +
 	"\x18SLOT_FAILURE_UNSPECIFIED\x10\x00\x12#\n" +
-	"\x1fSLOT_FAILURE_ATTEMPTS_EXHAUSTED\x10\x01*\x89\x01\n" +
+	"\x1fSLOT_FAILURE_ATTEMPTS_EXHAUSTED\x10\x01\x12#\n" +
+	"\x1fSLOT_FAILURE_NO_ELIGIBLE_WORKER\x10\x02*\x89\x01\n" +
 	"\x0eRefereeOutcome\x12\x1f\n" +
 	"\x1bREFEREE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17REFEREE_OUTCOME_DECIDED\x10\x01\x12\x1d\n" +
@@ -2690,7 +2779,7 @@ func file_shardy_event_v1_job_proto_rawDescGZIP() []byte {
 }
 
 var file_shardy_event_v1_job_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_shardy_event_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_shardy_event_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_shardy_event_v1_job_proto_goTypes = []any{
 	(JobKind)(0),              // 0: shardy.event.v1.JobKind
 	(ResultStatus)(0),         // 1: shardy.event.v1.ResultStatus
@@ -2705,30 +2794,31 @@ var file_shardy_event_v1_job_proto_goTypes = []any{
 	(*OutputSpec)(nil),        // 10: shardy.event.v1.OutputSpec
 	(*ProofSpec)(nil),         // 11: shardy.event.v1.ProofSpec
 	(*Label)(nil),             // 12: shardy.event.v1.Label
-	(*JobSpec)(nil),           // 13: shardy.event.v1.JobSpec
-	(*JobPolicy)(nil),         // 14: shardy.event.v1.JobPolicy
-	(*JobSubmitted)(nil),      // 15: shardy.event.v1.JobSubmitted
-	(*ReplicaReturned)(nil),   // 16: shardy.event.v1.ReplicaReturned
-	(*ReplicaFailed)(nil),     // 17: shardy.event.v1.ReplicaFailed
-	(*Vote)(nil),              // 18: shardy.event.v1.Vote
-	(*ConsensusMismatch)(nil), // 19: shardy.event.v1.ConsensusMismatch
-	(*WaveOpened)(nil),        // 20: shardy.event.v1.WaveOpened
-	(*RefereeRequested)(nil),  // 21: shardy.event.v1.RefereeRequested
-	(*RefereeDecided)(nil),    // 22: shardy.event.v1.RefereeDecided
-	(*TaskVerified)(nil),      // 23: shardy.event.v1.TaskVerified
-	(*JobDeadLettered)(nil),   // 24: shardy.event.v1.JobDeadLettered
-	(*JobRequeued)(nil),       // 25: shardy.event.v1.JobRequeued
-	(*JobDiscarded)(nil),      // 26: shardy.event.v1.JobDiscarded
-	(*JobCancelled)(nil),      // 27: shardy.event.v1.JobCancelled
-	(*SubmitJob)(nil),         // 28: shardy.event.v1.SubmitJob
-	(*RecordReplica)(nil),     // 29: shardy.event.v1.RecordReplica
-	(*RecordFailure)(nil),     // 30: shardy.event.v1.RecordFailure
-	(*RecordReferee)(nil),     // 31: shardy.event.v1.RecordReferee
-	(*CancelJob)(nil),         // 32: shardy.event.v1.CancelJob
-	(*RequeueJob)(nil),        // 33: shardy.event.v1.RequeueJob
-	(*DiscardJob)(nil),        // 34: shardy.event.v1.DiscardJob
-	(*ReseekSlot)(nil),        // 35: shardy.event.v1.ReseekSlot
-	(*ReopenJob)(nil),         // 36: shardy.event.v1.ReopenJob
+	(*Party)(nil),             // 13: shardy.event.v1.Party
+	(*JobSpec)(nil),           // 14: shardy.event.v1.JobSpec
+	(*JobPolicy)(nil),         // 15: shardy.event.v1.JobPolicy
+	(*JobSubmitted)(nil),      // 16: shardy.event.v1.JobSubmitted
+	(*ReplicaReturned)(nil),   // 17: shardy.event.v1.ReplicaReturned
+	(*ReplicaFailed)(nil),     // 18: shardy.event.v1.ReplicaFailed
+	(*Vote)(nil),              // 19: shardy.event.v1.Vote
+	(*ConsensusMismatch)(nil), // 20: shardy.event.v1.ConsensusMismatch
+	(*WaveOpened)(nil),        // 21: shardy.event.v1.WaveOpened
+	(*RefereeRequested)(nil),  // 22: shardy.event.v1.RefereeRequested
+	(*RefereeDecided)(nil),    // 23: shardy.event.v1.RefereeDecided
+	(*TaskVerified)(nil),      // 24: shardy.event.v1.TaskVerified
+	(*JobDeadLettered)(nil),   // 25: shardy.event.v1.JobDeadLettered
+	(*JobRequeued)(nil),       // 26: shardy.event.v1.JobRequeued
+	(*JobDiscarded)(nil),      // 27: shardy.event.v1.JobDiscarded
+	(*JobCancelled)(nil),      // 28: shardy.event.v1.JobCancelled
+	(*SubmitJob)(nil),         // 29: shardy.event.v1.SubmitJob
+	(*RecordReplica)(nil),     // 30: shardy.event.v1.RecordReplica
+	(*RecordFailure)(nil),     // 31: shardy.event.v1.RecordFailure
+	(*RecordReferee)(nil),     // 32: shardy.event.v1.RecordReferee
+	(*CancelJob)(nil),         // 33: shardy.event.v1.CancelJob
+	(*RequeueJob)(nil),        // 34: shardy.event.v1.RequeueJob
+	(*DiscardJob)(nil),        // 35: shardy.event.v1.DiscardJob
+	(*ReseekSlot)(nil),        // 36: shardy.event.v1.ReseekSlot
+	(*ReopenJob)(nil),         // 37: shardy.event.v1.ReopenJob
 }
 var file_shardy_event_v1_job_proto_depIdxs = []int32{
 	2,  // 0: shardy.event.v1.OutputSpec.dtype:type_name -> shardy.event.v1.ElementType
@@ -2739,34 +2829,35 @@ var file_shardy_event_v1_job_proto_depIdxs = []int32{
 	10, // 5: shardy.event.v1.JobSpec.output:type_name -> shardy.event.v1.OutputSpec
 	12, // 6: shardy.event.v1.JobSpec.labels:type_name -> shardy.event.v1.Label
 	11, // 7: shardy.event.v1.JobSpec.proof:type_name -> shardy.event.v1.ProofSpec
-	4,  // 8: shardy.event.v1.JobPolicy.referee:type_name -> shardy.event.v1.RefereeMode
-	13, // 9: shardy.event.v1.JobSubmitted.spec:type_name -> shardy.event.v1.JobSpec
-	14, // 10: shardy.event.v1.JobSubmitted.policy:type_name -> shardy.event.v1.JobPolicy
-	1,  // 11: shardy.event.v1.ReplicaReturned.status:type_name -> shardy.event.v1.ResultStatus
-	9,  // 12: shardy.event.v1.ReplicaReturned.output:type_name -> shardy.event.v1.BlobRef
-	5,  // 13: shardy.event.v1.ReplicaFailed.reason:type_name -> shardy.event.v1.SlotFailure
-	1,  // 14: shardy.event.v1.Vote.status:type_name -> shardy.event.v1.ResultStatus
-	18, // 15: shardy.event.v1.ConsensusMismatch.votes:type_name -> shardy.event.v1.Vote
-	6,  // 16: shardy.event.v1.RefereeDecided.outcome:type_name -> shardy.event.v1.RefereeOutcome
-	1,  // 17: shardy.event.v1.RefereeDecided.status:type_name -> shardy.event.v1.ResultStatus
-	9,  // 18: shardy.event.v1.RefereeDecided.output:type_name -> shardy.event.v1.BlobRef
-	9,  // 19: shardy.event.v1.TaskVerified.output:type_name -> shardy.event.v1.BlobRef
-	7,  // 20: shardy.event.v1.TaskVerified.basis:type_name -> shardy.event.v1.VerdictBasis
-	8,  // 21: shardy.event.v1.JobDeadLettered.reason:type_name -> shardy.event.v1.DeadLetterReason
-	1,  // 22: shardy.event.v1.JobDeadLettered.status:type_name -> shardy.event.v1.ResultStatus
-	13, // 23: shardy.event.v1.SubmitJob.spec:type_name -> shardy.event.v1.JobSpec
-	14, // 24: shardy.event.v1.SubmitJob.policy:type_name -> shardy.event.v1.JobPolicy
-	1,  // 25: shardy.event.v1.RecordReplica.status:type_name -> shardy.event.v1.ResultStatus
-	9,  // 26: shardy.event.v1.RecordReplica.output:type_name -> shardy.event.v1.BlobRef
-	5,  // 27: shardy.event.v1.RecordFailure.reason:type_name -> shardy.event.v1.SlotFailure
-	6,  // 28: shardy.event.v1.RecordReferee.outcome:type_name -> shardy.event.v1.RefereeOutcome
-	1,  // 29: shardy.event.v1.RecordReferee.status:type_name -> shardy.event.v1.ResultStatus
-	9,  // 30: shardy.event.v1.RecordReferee.output:type_name -> shardy.event.v1.BlobRef
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	13, // 8: shardy.event.v1.JobSpec.barred:type_name -> shardy.event.v1.Party
+	4,  // 9: shardy.event.v1.JobPolicy.referee:type_name -> shardy.event.v1.RefereeMode
+	14, // 10: shardy.event.v1.JobSubmitted.spec:type_name -> shardy.event.v1.JobSpec
+	15, // 11: shardy.event.v1.JobSubmitted.policy:type_name -> shardy.event.v1.JobPolicy
+	1,  // 12: shardy.event.v1.ReplicaReturned.status:type_name -> shardy.event.v1.ResultStatus
+	9,  // 13: shardy.event.v1.ReplicaReturned.output:type_name -> shardy.event.v1.BlobRef
+	5,  // 14: shardy.event.v1.ReplicaFailed.reason:type_name -> shardy.event.v1.SlotFailure
+	1,  // 15: shardy.event.v1.Vote.status:type_name -> shardy.event.v1.ResultStatus
+	19, // 16: shardy.event.v1.ConsensusMismatch.votes:type_name -> shardy.event.v1.Vote
+	6,  // 17: shardy.event.v1.RefereeDecided.outcome:type_name -> shardy.event.v1.RefereeOutcome
+	1,  // 18: shardy.event.v1.RefereeDecided.status:type_name -> shardy.event.v1.ResultStatus
+	9,  // 19: shardy.event.v1.RefereeDecided.output:type_name -> shardy.event.v1.BlobRef
+	9,  // 20: shardy.event.v1.TaskVerified.output:type_name -> shardy.event.v1.BlobRef
+	7,  // 21: shardy.event.v1.TaskVerified.basis:type_name -> shardy.event.v1.VerdictBasis
+	8,  // 22: shardy.event.v1.JobDeadLettered.reason:type_name -> shardy.event.v1.DeadLetterReason
+	1,  // 23: shardy.event.v1.JobDeadLettered.status:type_name -> shardy.event.v1.ResultStatus
+	14, // 24: shardy.event.v1.SubmitJob.spec:type_name -> shardy.event.v1.JobSpec
+	15, // 25: shardy.event.v1.SubmitJob.policy:type_name -> shardy.event.v1.JobPolicy
+	1,  // 26: shardy.event.v1.RecordReplica.status:type_name -> shardy.event.v1.ResultStatus
+	9,  // 27: shardy.event.v1.RecordReplica.output:type_name -> shardy.event.v1.BlobRef
+	5,  // 28: shardy.event.v1.RecordFailure.reason:type_name -> shardy.event.v1.SlotFailure
+	6,  // 29: shardy.event.v1.RecordReferee.outcome:type_name -> shardy.event.v1.RefereeOutcome
+	1,  // 30: shardy.event.v1.RecordReferee.status:type_name -> shardy.event.v1.ResultStatus
+	9,  // 31: shardy.event.v1.RecordReferee.output:type_name -> shardy.event.v1.BlobRef
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_shardy_event_v1_job_proto_init() }
@@ -2780,7 +2871,7 @@ func file_shardy_event_v1_job_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_event_v1_job_proto_rawDesc), len(file_shardy_event_v1_job_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
