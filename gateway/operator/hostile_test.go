@@ -465,10 +465,18 @@ func TestClosingEndsStreams(t *testing.T) {
 	if err != nil || !s.Receive() {
 		t.Fatal(err)
 	}
+	tail, err := dial(w, "root").ReadEvents(t.Context(), &operatorv1.ReadEventsRequest{Follow: true})
+	if err != nil || !tail.Receive() {
+		t.Fatal(err)
+	}
 	w.API.Close()
 	for s.Receive() {
 	}
 	wantCode(t, "watch", s.Err(), connect.CodeUnavailable, "CLOSING")
+	for s := tail; s.Receive(); {
+	}
+	wantCode(t, "tail", tail.Err(), connect.CodeUnavailable, "CLOSING")
+	w.API.Close()
 	res, err := http.Get(w.URL + "/readyz")
 	if err != nil {
 		t.Fatal(err)

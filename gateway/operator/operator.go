@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
@@ -21,7 +22,8 @@ import (
 	op "github.com/shardy-network/orchestrator/proto/shardy/operator/v1/operatorv1connect"
 )
 
-// API is the whole door. Serve it with NewServer, and Close it after the server.
+// API is the whole door. Serve it with NewServer; Close it before the server is shut down, so that watchers
+// are told.
 type API struct {
 	cfg  Config
 	deps Deps
@@ -62,7 +64,8 @@ func eachMethod(s protoreflect.ServiceDescriptor, do func(procedure string, m pr
 	}
 }
 
-// New plugs the API into its rooms. It loads the admitted modules and the policy before it returns.
+// New plugs the API into its rooms. It loads the admitted modules and the policy before it returns; the catalogue must
+// have caught up with the log by then.
 func New(ctx context.Context, cfg Config, deps Deps) (*API, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -81,7 +84,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*API, error) {
 		hub: newHub(cfg.WatchQueue), modules: newModuleIndex(), policies: &policyCache{},
 	}
 	a.ctx, a.end = context.WithCancelCause(context.Background())
-	a.stop = deps.Orchestrator.Observe(a.observe) // before loading: no fact falls between
+	a.stop = sync.OnceFunc(deps.Orchestrator.Observe(a.observe)) // before loading: no fact falls between
 	if err := a.load(ctx); err != nil {
 		a.Close()
 		return nil, err
@@ -103,7 +106,8 @@ func (a *API) load(ctx context.Context) error {
 // ServeHTTP serves the API, the content and the health.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
 
-// Close ends every stream with CodeUnavailable. It does not wait for the handlers: the server does.
+// Close ends every stream with CodeUnavailable. It does not wait for the handlers: the server does. A second call does
+// nothing.
 func (a *API) Close() {
 	a.stop()
 	a.end(errClosing)

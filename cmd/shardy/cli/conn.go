@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -82,5 +83,13 @@ func receive[T any](stream *connect.ServerStreamForClient[T], err error, do func
 			return err
 		}
 	}
-	return stream.Err()
+	return broken(stream.Err())
+}
+
+// broken says in plain words that the connection ended in the middle of a stream.
+func broken(err error) error {
+	if e, ok := errors.AsType[*connect.Error](err); ok && len(e.Details()) == 0 && strings.Contains(e.Message(), "EOF") {
+		return failed(exitUnavailable, "the connection to the orchestrator broke: %w", err)
+	}
+	return err
 }
