@@ -18,7 +18,8 @@ const MaxLinger = time.Millisecond
 type Options struct {
 	// Linger is how long a commit may wait for company, up to MaxLinger. It waits only while the last groups were
 	// large, and no longer than until the group is as large as they were: a lone appender never waits.
-	// Default: 0, the commit only lets those go first who are ready to append.
+	// Default: 0, the commit only lets those go first who are ready to append. On disks that sync within 0.3 ms no
+	// linger was ever measured to gain anything over that, at 1 to 1,000 appenders; it is for slower disks.
 	Linger time.Duration
 	// HeadStreams is how many streams' last revisions are remembered (about 100 bytes each). Default: 131072.
 	HeadStreams int
