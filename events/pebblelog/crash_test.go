@@ -101,7 +101,7 @@ func writer() int {
 // that it had acknowledged, and for gaps.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
-	rounds := 8
+	rounds := 5
 	if testing.Short() {
 		rounds = 2
 	}

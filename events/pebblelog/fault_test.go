@@ -68,7 +68,7 @@ func work(ctx context.Context, l *Log, n int) (acked int, err error) {
 // TestEveryWriteMayFail lets each write of a log's life fail in turn, once or for good. The log must stop cleanly or
 // go on; after a loss of power every acknowledged event and its blob must be there.
 func TestEveryWriteMayFail(t *testing.T) {
-	step := int64(61)
+	step := int64(101)
 	if testing.Short() {
 		step = 197
 	}
