@@ -235,6 +235,8 @@ func statement(e *exhibit, h *handed, job string, slot, attempt uint32, status e
 		return s, fmt.Sprintf("a result of attempt %d, which was never dispatched", attempt)
 	case !fill(&s.Module, e.spec.GetModule()), !fill(&s.Input, e.spec.GetInput().GetSha256()):
 		return s, "the job's module or input has no SHA-256"
+	case out == nil && status != eventv1.ResultStatus_RESULT_STATUS_OK:
+		s.Output = sha256.Sum256(nil) // a failed run has no output: the worker signs the digest of nothing
 	case !fill(&s.Output, out.GetSha256()):
 		return s, "the output has no SHA-256"
 	}
