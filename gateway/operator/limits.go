@@ -54,7 +54,10 @@ func limited(cfg Config, next http.Handler) http.Handler {
 				r.Body = &timedBody{ReadCloser: r.Body, rc: rc}
 			}
 		}
-		next.ServeHTTP(&timedWriter{ResponseWriter: w, rc: rc, timeout: cfg.WriteTimeout}, r)
+		tw := &timedWriter{ResponseWriter: w, rc: rc, timeout: cfg.WriteTimeout}
+		tw.lift()         // of the request before, on the same connection
+		defer tw.extend() // what the server still has to write when the handler is done
+		next.ServeHTTP(tw, r)
 	})
 }
 
@@ -74,7 +77,8 @@ func (b *timedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// timedWriter gives each write its own deadline: a reader that stands still is cut off.
+// timedWriter gives each write its own deadline: a reader that stands still is cut off. Between writes there is none,
+// because a stream of HTTP/2 ends at its deadline even when nothing is being written.
 type timedWriter struct {
 	http.ResponseWriter
 	rc      *http.ResponseController
@@ -83,15 +87,19 @@ type timedWriter struct {
 
 func (w *timedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// Errors of deadlines are those of a connection that is gone: the next write says so.
 func (w *timedWriter) extend() { _ = w.rc.SetWriteDeadline(time.Now().Add(w.timeout)) }
+func (w *timedWriter) lift()   { _ = w.rc.SetWriteDeadline(time.Time{}) }
 
 func (w *timedWriter) Write(p []byte) (int, error) {
 	w.extend()
+	defer w.lift()
 	return w.ResponseWriter.Write(p)
 }
 
 func (w *timedWriter) Flush() {
 	w.extend()
+	defer w.lift()
 	_ = w.rc.Flush() // a failed flush fails the next write
 }
 

@@ -114,15 +114,14 @@ func (w *World) Deliver(t actors.Task, _ bool) {
 // Recall is called by the host.
 func (w *World) Recall([]byte, uint64, string) {}
 
-// Echo answers with the input, as four units of fuel buy it.
+// Echo answers with the input.
 func Echo(w *World, t actors.Task) {
 	w.Return(t, eventv1.ResultStatus_RESULT_STATUS_OK, t.Spec.Input)
 }
 
 // Trap answers that the module trapped.
 func Trap(w *World, t actors.Task) {
-	sum := sha256.Sum256(nil)
-	w.Return(t, eventv1.ResultStatus_RESULT_STATUS_TRAP, &eventv1.BlobRef{Sha256: sum[:]})
+	w.Return(t, eventv1.ResultStatus_RESULT_STATUS_TRAP, nil)
 }
 
 // Hold keeps tasks back; Release answers them.
