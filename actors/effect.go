@@ -36,6 +36,7 @@ type Seek struct {
 	Slots    []uint32
 	Excluded [][]byte // workers that had one of the slots before
 	Used     []Holder // replicas of the job that were already returned
+	Barred   []Holder // who must not get one: a ringer's, who computed the original
 	SinceUs  int64    // when the job was submitted: its age
 }
 
@@ -52,10 +53,11 @@ type Hold struct {
 	Holder Holder
 }
 
-// Release tells the dispatcher that a worker's slot is free again.
+// Release tells the dispatcher that a worker's slot is free again. Returned says that it was given back with a result.
 type Release struct {
-	Job    string
-	Holder Holder
+	Job      string
+	Holder   Holder
+	Returned bool
 }
 
 // Forget tells the dispatcher that a job is decided: its waiting slots leave the queue.

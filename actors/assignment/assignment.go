@@ -20,6 +20,7 @@ var (
 	ErrStaleTimer = errors.New("deadline belongs to an attempt that is over")
 	ErrDuplicate  = errors.New("result was returned already")
 	ErrClosed     = errors.New("slot is closed")
+	ErrInFlight   = errors.New("slot is in the hands of a worker")
 )
 
 // Bounds. Lengths are bytes.
@@ -72,11 +73,12 @@ type State struct {
 	ExecutionDeadlineUs int64 // 0: not acknowledged
 	ExecutionTimeoutMs  uint32
 
-	MaxAttempts uint32   // of the last dispatch
-	Counted     uint32   // attempts lost that count against MaxAttempts
-	Free        uint32   // attempts lost that do not
-	Excluded    [][]byte // workers whose lost attempts counted, oldest first: others come before them
-	Recalled    bool     // the cancellation took the slot out of a worker's hands
+	MaxAttempts uint32              // of the last dispatch
+	Counted     uint32              // attempts lost that count against MaxAttempts
+	Free        uint32              // attempts lost that do not
+	Excluded    [][]byte            // workers whose lost attempts counted, oldest first: others come before them
+	Failure     eventv1.SlotFailure // dead-lettered only: why
+	Recalled    bool                // the cancellation took the slot out of a worker's hands
 
 	Result *eventv1.ResultReturned // returned only
 }

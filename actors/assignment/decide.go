@@ -37,6 +37,8 @@ func Decide(s State, cmd *eventv1.Command) (actors.Decision, error) {
 		return s.strip(k.StripSlot)
 	case *eventv1.Command_CancelSlot:
 		return s.cancel(k.CancelSlot)
+	case *eventv1.Command_AbandonSlot:
+		return s.abandon(k.AbandonSlot)
 	case *eventv1.Command_OpenSlot:
 		return actors.Decision{Effects: s.open()}, nil
 	default:
@@ -223,6 +225,21 @@ func (s State) cancel(c *eventv1.CancelSlot) (actors.Decision, error) {
 		return actors.Decision{}, malformed("reason: want at most %d bytes of UTF-8", MaxDetail)
 	}
 	return fact(&eventv1.AssignmentCancelled{Reason: c.Reason}), nil
+}
+
+// abandon gives up a slot that waits. Whoever asks for it has made sure that the slot is not the job's only hope.
+func (s State) abandon(c *eventv1.AbandonSlot) (actors.Decision, error) {
+	switch {
+	case c.Reason != eventv1.SlotFailure_SLOT_FAILURE_NO_ELIGIBLE_WORKER:
+		return actors.Decision{}, malformed("slot failure %v is the slot's own, or unknown", c.Reason)
+	case s.Phase == DeadLettered && s.Failure == c.Reason:
+		return actors.Decision{}, nil
+	case Done(s):
+		return actors.Decision{}, ErrClosed
+	case s.InFlight():
+		return actors.Decision{}, ErrInFlight
+	}
+	return fact(&eventv1.AssignmentDeadLettered{Reason: c.Reason, Attempts: s.Attempt}), nil
 }
 
 func fact(f events.Fact) actors.Decision { return actors.Decision{Facts: []events.Fact{f}} }

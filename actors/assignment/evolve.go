@@ -32,7 +32,7 @@ func Evolve(s State, fact events.Fact) (State, error) {
 	case *eventv1.ResultReturned:
 		s.Phase, s.Result = Returned, f
 	case *eventv1.AssignmentDeadLettered:
-		s.Phase = DeadLettered
+		s.Phase, s.Failure = DeadLettered, f.Reason
 	case *eventv1.AssignmentCancelled:
 		s.Recalled = s.InFlight()
 		s.Phase = Cancelled

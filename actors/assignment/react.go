@@ -24,6 +24,9 @@ func React(s State, facts []events.Fact) []actors.Effect {
 	case *eventv1.AssignmentStripped:
 		return s.lost(f.Reason)
 	case *eventv1.AssignmentDeadLettered:
+		if f.Reason == eventv1.SlotFailure_SLOT_FAILURE_NO_ELIGIBLE_WORKER { // nobody held it
+			return []actors.Effect{s.tellJob()}
+		}
 		return s.lost(stripReason(facts))
 	case *eventv1.AssignmentCancelled:
 		if !s.Recalled {
@@ -126,7 +129,9 @@ func (s *State) deadline() actors.Effect {
 	}}
 }
 
-func (s *State) release() actors.Effect { return actors.Release{Job: s.Job, Holder: s.holder()} }
+func (s *State) release() actors.Effect {
+	return actors.Release{Job: s.Job, Holder: s.holder(), Returned: s.Phase == Returned}
+}
 
 func (s *State) task() actors.Task {
 	return actors.Task{
@@ -147,7 +152,7 @@ func (s *State) tellJob() actors.Effect {
 		}}
 	case DeadLettered:
 		cmd.Kind = &eventv1.Command_RecordFailure{RecordFailure: &eventv1.RecordFailure{
-			Slot: s.Slot, Reason: eventv1.SlotFailure_SLOT_FAILURE_ATTEMPTS_EXHAUSTED,
+			Slot: s.Slot, Reason: s.Failure,
 		}}
 	default:
 		cmd.Kind = &eventv1.Command_ReseekSlot{ReseekSlot: &eventv1.ReseekSlot{Slot: s.Slot, Excluded: s.Excluded}}

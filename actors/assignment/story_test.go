@@ -98,6 +98,7 @@ const (
 	dropped    = eventv1.StripReason_STRIP_REASON_SOCKET_DROPPED
 	rejected   = eventv1.StripReason_STRIP_REASON_RESULT_REJECTED
 	notResumed = eventv1.StripReason_STRIP_REASON_NOT_RESUMED
+	nobody     = eventv1.SlotFailure_SLOT_FAILURE_NO_ELIGIBLE_WORKER
 	checksum   = eventv1.RejectReason_REJECT_REASON_CHECKSUM
 )
 
@@ -121,7 +122,7 @@ func TestHandedOutAckedReturned(t *testing.T) {
 func TestReturnWithoutAckIsAccepted(t *testing.T) {
 	story.Of(t, &assignment.Room, slot).Given(dispatched(1, 1)).
 		When(result(1)).Then(returned(1)).
-		Effects(actors.Disarm{}, actors.Release{Job: job, Holder: holder(1)}, recorded(1, 1))
+		Effects(actors.Disarm{}, actors.Release{Job: job, Holder: holder(1), Returned: true}, recorded(1, 1))
 }
 
 func TestRejectedResultGoesToAnotherWorkerThenDeadLetters(t *testing.T) {
@@ -254,6 +255,20 @@ func TestCancel(t *testing.T) {
 		IsDone(true).Reloaded(actors.Release{Job: job, Holder: holder(1)})
 }
 
+func TestAbandonedWhileItWaits(t *testing.T) {
+	gone := tell(&eventv1.RecordFailure{Slot: 3, Reason: nobody})
+	story.Of(t, &assignment.Room, slot).
+		When(&eventv1.AbandonSlot{Reason: nobody}).Then(&eventv1.AssignmentDeadLettered{Reason: nobody}).
+		Effects(gone).
+		IsDone(true).
+		When(&eventv1.AbandonSlot{Reason: nobody}).Nothing().
+		When(dispatch(1)).Refuses(assignment.ErrClosed)
+	story.Of(t, &assignment.Room, slot).Given(dispatched(1, 1), stripped(1, dropped, true)).
+		When(&eventv1.AbandonSlot{Reason: nobody}).Then(&eventv1.AssignmentDeadLettered{Reason: nobody, Attempts: 1}).
+		Effects(gone). // its last holder was released when the attempt was lost
+		Reloaded(actors.Release{Job: job, Holder: holder(1)}, gone)
+}
+
 func TestOpenSlotRepeatsWhatIsOpen(t *testing.T) {
 	reseek := tell(&eventv1.ReseekSlot{Slot: 3, Excluded: [][]byte{key(1)}})
 	failure := tell(&eventv1.RecordFailure{Slot: 3, Reason: eventv1.SlotFailure_SLOT_FAILURE_ATTEMPTS_EXHAUSTED})
@@ -268,7 +283,8 @@ func TestOpenSlotRepeatsWhatIsOpen(t *testing.T) {
 		{"lost", []events.Fact{dispatched(1, 1), stripped(1, dropped, true)}, []actors.Effect{release, reseek}},
 		{"dispatched", []events.Fact{dispatched(1, 1)}, []actors.Effect{hold, actors.Deliver{Task: task(1, 1, false), Restored: true}, armAck(1)}},
 		{"running", []events.Fact{dispatched(1, 1), acked(1)}, []actors.Effect{hold, actors.Deliver{Task: task(1, 1, true), Restored: true}, armExecution(1)}},
-		{"returned", []events.Fact{dispatched(1, 1), returned(1)}, []actors.Effect{release, recorded(1, 1)}},
+		{"returned", []events.Fact{dispatched(1, 1), returned(1)}, []actors.Effect{actors.Release{Job: job, Holder: holder(1), Returned: true}, recorded(1, 1)}},
+		{"abandoned", []events.Fact{&eventv1.AssignmentDeadLettered{Reason: nobody}}, []actors.Effect{tell(&eventv1.RecordFailure{Slot: 3, Reason: nobody})}},
 		{"dead-lettered", []events.Fact{dispatched(1, 1), stripped(1, dropped, true), &eventv1.AssignmentDeadLettered{Reason: 1, Attempts: 1}}, []actors.Effect{release, failure}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -299,6 +315,13 @@ func TestTableOfRefusals(t *testing.T) {
 		{"strip for an unknown reason", inHand, &eventv1.StripSlot{Token: token(1), Reason: 99}, assignment.ErrInvalid},
 		{"strip with a novel", inHand, &eventv1.StripSlot{Token: token(1), Reason: dropped, Detail: strings.Repeat("x", 2000)}, assignment.ErrInvalid},
 		{"cancel with a novel", inHand, &eventv1.CancelSlot{Reason: strings.Repeat("x", 2000)}, assignment.ErrInvalid},
+		{"abandoning a slot in hand", inHand, &eventv1.AbandonSlot{Reason: nobody}, assignment.ErrInFlight},
+		{"abandoning a running slot", []events.Fact{dispatched(1, 1), acked(1)}, &eventv1.AbandonSlot{Reason: nobody}, assignment.ErrInFlight},
+		{"abandoning a returned slot", []events.Fact{dispatched(1, 1), returned(1)}, &eventv1.AbandonSlot{Reason: nobody}, assignment.ErrClosed},
+		{"abandoning a cancelled slot", []events.Fact{&eventv1.AssignmentCancelled{}}, &eventv1.AbandonSlot{Reason: nobody}, assignment.ErrClosed},
+		{"abandoning an exhausted slot", []events.Fact{&eventv1.AssignmentDeadLettered{Reason: 1}}, &eventv1.AbandonSlot{Reason: nobody}, assignment.ErrClosed},
+		{"abandoning for a reason of the slot's own", waiting, &eventv1.AbandonSlot{Reason: 1}, assignment.ErrInvalid},
+		{"abandoning for an unknown reason", waiting, &eventv1.AbandonSlot{Reason: 9}, assignment.ErrInvalid},
 		{"job's command", inHand, &eventv1.CancelJob{}, actors.ErrUnknownCommand},
 		{"time before all times", inHand, &eventv1.Command{AtUs: -1}, assignment.ErrInvalid},
 	} {

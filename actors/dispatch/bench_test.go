@@ -127,3 +127,23 @@ func BenchmarkReconnect(b *testing.B) {
 func report(b *testing.B, placed int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(max(placed, 1)), "ns/placement")
 }
+
+// BenchmarkAbandoned asks which of 100,000 waiting jobs, each with a result of another worker, nobody may take.
+func BenchmarkAbandoned(b *testing.B) {
+	m := dispatch.New(dispatch.Config{})
+	for i := range 1000 {
+		m.Ready(numbered(i, 1))
+	}
+	for i := range 100_000 {
+		s := seek(fmt.Sprint("j", i), 1)
+		s.Used = []actors.Holder{{Worker: numbered(i%1000, 1).Key}}
+		m.Seek(s)
+	}
+	m.Match(0, 0, 1000)
+	b.ReportAllocs()
+	for b.Loop() {
+		if got := m.Abandoned(0, 0); len(got) > 0 {
+			b.Fatal(got)
+		}
+	}
+}

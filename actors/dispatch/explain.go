@@ -72,6 +72,9 @@ func (m *Matcher) Explain(id string) []string {
 	var lines []string
 	if j.waiting > 0 {
 		lines = append(lines, fmt.Sprintf("waiting for %d of %s: %s", j.waiting, count(j.replicas(), "worker"), m.why(j)))
+		if text := m.deadline(j); text != "" {
+			lines = append(lines, text)
+		}
 		if l := m.level(needOf(j).priority); l.waiting > 1 {
 			lines = append(lines, fmt.Sprintf("%s at priority %d", count(l.waiting, "job")+" waiting", l.priority))
 		}
@@ -118,7 +121,7 @@ func (m *Matcher) why(j *job) string {
 	n, b := needOf(j), j.bars()
 	hold := true // whether those that lost a slot stay barred
 	if q := m.queues[n]; q != nil {
-		hold = q.another(&b)
+		hold = someone(q.pools, &b, true)
 	}
 	var t tally
 	for _, w := range m.workers {

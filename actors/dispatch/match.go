@@ -98,6 +98,7 @@ func (m *Matcher) place(j *job, sl *slot, q *queue, list []*worker, head uint64)
 		d.Candidates[i] = slices.Clip(short[len(short)-n:])
 	}
 	sl.placed++
+	j.stranded = 0
 	j.waiting--
 	m.counts.waiting--
 	m.counts.placed++
@@ -108,7 +109,7 @@ func (m *Matcher) place(j *job, sl *slot, q *queue, list []*worker, head uint64)
 // shortlist takes idle workers that may have the job, in turn.
 func (m *Matcher) shortlist(q *queue, b *bars) (list [maxCandidates]*worker, n int) {
 	list, n = m.walk(q, b, true)
-	if n > 0 || len(b.soft) == 0 || q.another(b) {
+	if n > 0 || len(b.soft) == 0 || someone(q.pools, b, true) {
 		return list, n
 	}
 	return m.walk(q, b, false)
@@ -161,14 +162,15 @@ func (c *clan) offer(b *bars, soft bool) *worker {
 	return nil
 }
 
-// another reports whether some willing worker, busy or not, is not barred.
-func (q *queue) another(b *bars) bool {
-	for _, p := range q.pools {
+// someone reports whether some willing worker of the pools, busy or not, is not barred; soft says whether those that
+// lost a slot of the job count as barred. It looks at no more clans than are barred, and one.
+func someone(pools []*pool, b *bars, soft bool) bool {
+	for _, p := range pools {
 		for _, c := range p.all {
 			if b.barGroup(c.group) {
 				continue
 			}
-			if slices.ContainsFunc(c.members, func(w *worker) bool { return !b.barKey(w.key, true) }) {
+			if slices.ContainsFunc(c.members, func(w *worker) bool { return !b.barKey(w.key, soft) }) {
 				return true
 			}
 		}

@@ -13,12 +13,14 @@
 // Higher priorities first; within a priority the tenants take turns, one slot each (start-time fair queueing: Goyal, Vin
 // and Cheng, 1996); within a tenant the older job first. All waiting slots of a job are placed together when there are
 // workers for them. Jobs that nobody can take now (their class has no idle worker, or the idle ones had a slot of the
-// job already) are stepped over.
+// job already) are stepped over. A job that has results, and waits for somebody who is not there, is pointed out by
+// Abandoned when patience is over; one without results waits for ever.
 //
 // # Who may take a slot
 //
 // A connected worker that is not draining, has free credits, and has the job's tier, memory and chunk size. Barred for
-// good are the workers and identity groups that hold a slot of the job or returned one (Seek.Used). A worker that lost
+// good are the workers and identity groups that hold a slot of the job, returned one (Seek.Used) or must not get one
+// (Seek.Barred). A worker that lost
 // a slot of the job (Seek.Excluded) is barred as long as another worker, busy or not, could take it, and is taken again
 // when there is none: two workers finish their jobs after one of them dropped its socket.
 package dispatch
@@ -74,6 +76,8 @@ type Matcher struct {
 	levels  []*level // by priority, highest first; never removed (at most MaxPriority-MinPriority+1)
 	arrived uint64   // jobs so far: the last tie-breaker of their order
 	nowUs   int64    // latest time seen
+	sweep   uint64   // calls of Abandoned so far
+	waits   int64    // patience of the last one, in microseconds
 	counts  counts
 }
 
@@ -98,8 +102,8 @@ type job struct {
 	id       string
 	spec     *eventv1.JobSpec
 	policy   *eventv1.JobPolicy
-	slots    []slot // by number
-	used     []party
+	slots    []slot   // by number
+	used     []party  // returned one, or must not get one
 	excluded []string // keys, latest last
 	waiting  int      // slots that wait
 	held     int      // slots in a worker's hands
@@ -107,6 +111,10 @@ type job struct {
 	seq      uint64
 	known    bool // a Seek told the spec
 	decided  bool // forgotten while workers still had slots: goes with the last Release
+	returned bool // at least one replica was returned in this round
+
+	strandedUs int64  // since when nobody may have what waits; valid when stranded is the last sweep
+	stranded   uint64 // the last sweep that found nobody; 0: none did
 
 	flow *flow // where it waits; nil when waiting is 0
 	at   int   // index in flow.jobs
@@ -161,9 +169,12 @@ func (m *Matcher) Seek(s actors.Seek) {
 	if !j.known {
 		j.known, j.spec, j.policy, j.since = true, s.Spec, s.Policy, s.SinceUs
 	}
-	for _, h := range s.Used {
-		if p := (party{string(h.Worker), h.Group}); !slices.Contains(j.used, p) {
-			j.used = append(j.used, p)
+	j.returned = j.returned || len(s.Used) > 0
+	for _, list := range [...][]actors.Holder{s.Used, s.Barred} {
+		for _, h := range list {
+			if p := (party{string(h.Worker), h.Group}); !slices.Contains(j.used, p) {
+				j.used = append(j.used, p)
+			}
 		}
 	}
 	for _, key := range s.Excluded {
@@ -259,6 +270,7 @@ func (m *Matcher) Release(r actors.Release) {
 	if !ok || j.slots[i].state != slotHeld || j.slots[i].party.key != string(r.Holder.Worker) {
 		return
 	}
+	j.returned = j.returned || r.Returned && !j.decided
 	m.free(j, &j.slots[i]) // the job's bars stay as they are: held became past
 	if j.decided && j.held == 0 {
 		delete(m.jobs, j.id)
@@ -280,7 +292,7 @@ func (m *Matcher) Forget(id string) {
 			j.slots[i].state = slotIdle
 		}
 	}
-	j.used, j.excluded, j.known, j.decided = nil, nil, false, true
+	j.used, j.excluded, j.known, j.decided, j.returned, j.stranded = nil, nil, false, true, false, 0
 	if j.held == 0 {
 		delete(m.jobs, id)
 	}

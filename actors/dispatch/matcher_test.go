@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -385,3 +386,123 @@ func explain(t *testing.T, m *dispatch.Matcher, want ...string) {
 
 // wantSeed was computed with another program.
 const wantSeed = "5fefc0278e0ec5594b3c0677afa7bdc8"
+
+const second = 1_000_000
+
+// stuck is a job that ann and bob differ about, and nobody else is there.
+func stuck(t *testing.T) *dispatch.Matcher {
+	t.Helper()
+	m := dispatch.New(dispatch.Config{})
+	m.Ready(worker("ann"))
+	m.Ready(worker("bob"))
+	s := seek("j", 2, 3)
+	s.Used = []actors.Holder{holder(0, "ann"), holder(1, "bob")}
+	m.Seek(s)
+	expect(t, m, "")
+	return m
+}
+
+func abandons(t *testing.T, m *dispatch.Matcher, atUs int64, want string) {
+	t.Helper()
+	if got := fmt.Sprint(m.Abandoned(atUs, 30*time.Second)); got != want {
+		t.Fatalf("at %d s: abandoned %s, want %s", atUs/second, got, want)
+	}
+}
+
+func TestPatienceBeginsWhenNobodyIsLeft(t *testing.T) {
+	m := stuck(t)
+	abandons(t, m, 100*second, "[]")
+	abandons(t, m, 129*second, "[]")
+	explain(t, m, "waiting for 2 of 4 workers: 2 connected workers are of tier 2 or better: 2 already had a slot of this job, or share the identity of one that had",
+		"nobody who is connected may have it: the referee is asked in 1 s")
+	abandons(t, m, 130*second, "[{j 2} {j 3}]")
+	m.Abandon(dispatch.Slot{Job: "j", Number: 2})
+	abandons(t, m, 131*second, "[{j 3}]")
+	m.Abandon(dispatch.Slot{Job: "j", Number: 3})
+	abandons(t, m, 200*second, "[]")
+	m.Ready(worker("cat"))
+	expect(t, m, "")
+	m.Seek(seek("j", 3)) // the slot refused to be given up, and is sought again
+	expect(t, m, "j/3>cat")
+}
+
+func TestPatienceBeginsAnewWhenSomebodyCame(t *testing.T) {
+	m := stuck(t)
+	abandons(t, m, 0, "[]")
+	cat := worker("cat")
+	cat.Credits = 0 // takes no work now, but would have to be asked
+	m.Ready(cat)
+	abandons(t, m, 29*second, "[]")
+	abandons(t, m, 300*second, "[]")
+	m.Drain(cat.Key, true)
+	abandons(t, m, 301*second, "[]")
+	abandons(t, m, 331*second, "[{j 2} {j 3}]")
+	m.Drain(cat.Key, false)
+	m.Credits(cat.Key, 1)
+	expect(t, m, "j/2>cat")
+	abandons(t, m, 332*second, "[]") // cat has one of them: the other waits anew
+	abandons(t, m, 362*second, "[{j 3}]")
+}
+
+func TestNobodyConnectedIsNoShortage(t *testing.T) {
+	m := stuck(t)
+	abandons(t, m, 0, "[]")
+	m.Gone([]byte("ann"))
+	m.Gone([]byte("bob"))
+	abandons(t, m, 1000*second, "[]")
+	m.Ready(worker("ann"))
+	abandons(t, m, 1001*second, "[]")
+	abandons(t, m, 1031*second, "[{j 2} {j 3}]")
+}
+
+func TestJobsWithoutResultsWaitForEver(t *testing.T) {
+	m := dispatch.New(dispatch.Config{})
+	m.Ready(worker("ann"))
+	m.Seek(seek("j", 0, 1))
+	expect(t, m, "j/0>ann")
+	abandons(t, m, 0, "[]")
+	abandons(t, m, 3600*second, "[]")
+	m.Release(actors.Release{Job: "j", Holder: holder(0, "ann")}) // lost
+	abandons(t, m, 3601*second, "[]")
+	abandons(t, m, 7200*second, "[]")
+	m.Seek(seek("j", 0))
+	expect(t, m, "j/0>ann")
+	m.Release(actors.Release{Job: "j", Holder: holder(0, "ann"), Returned: true})
+	abandons(t, m, 7201*second, "[]")
+	abandons(t, m, 7231*second, "[{j 1}]")
+}
+
+func TestBusyOrExcludedWorkersAreWaitedFor(t *testing.T) {
+	m := stuck(t)
+	cat := worker("cat")
+	cat.Credits = 1
+	m.Hold(actors.Hold{Job: "other", Holder: holder(0, "cat")})
+	m.Ready(cat)
+	expect(t, m, "")
+	abandons(t, m, 0, "[]")
+	abandons(t, m, 900*second, "[]")
+	lost := seek("j", 2)
+	lost.Excluded = [][]byte{[]byte("cat")}
+	m.Seek(lost)
+	abandons(t, m, 901*second, "[]")
+	abandons(t, m, 1900*second, "[]")
+}
+
+func TestBarredPartiesGetNothing(t *testing.T) {
+	m := dispatch.New(dispatch.Config{})
+	ann, bob := worker("ann"), worker("bob")
+	bob.Group = "house"
+	m.Ready(ann)
+	m.Ready(bob)
+	s := seek("ringer", 1)
+	s.Barred = []actors.Holder{{Worker: []byte("ann")}, {Worker: []byte("old"), Group: "house"}}
+	if m.Anyone(s.Spec, s.Barred) || !m.Anyone(s.Spec, s.Barred[:1]) {
+		t.Error("Anyone does not tell who may have it")
+	}
+	m.Seek(s)
+	expect(t, m, "")
+	abandons(t, m, 0, "[]") // nothing of it was returned
+	abandons(t, m, 99*second, "[]")
+	m.Ready(worker("cat"))
+	expect(t, m, "ringer/1>cat")
+}

@@ -34,6 +34,7 @@ type modelJob struct {
 	used     []actors.Holder
 	excluded map[string]bool
 	decided  bool
+	returned bool // a replica
 }
 
 type modelHold struct {
@@ -60,7 +61,8 @@ func (m *model) seek(s actors.Seek) {
 		j.seek = s
 	}
 	j.decided = false
-	j.used = append(j.used, s.Used...)
+	j.used = append(append(j.used, s.Used...), s.Barred...)
+	j.returned = j.returned || len(s.Used) > 0
 	for _, key := range s.Excluded {
 		j.excluded[string(key)] = true
 	}
@@ -91,13 +93,14 @@ func (m *model) give(id string, h actors.Holder) {
 	j.held[h.Slot] = &modelHold{h, w}
 }
 
-func (m *model) release(id string, h actors.Holder) {
+func (m *model) release(id string, h actors.Holder, returned bool) {
 	j := m.jobs[id]
 	if j == nil || j.held[h.Slot] == nil || !bytes.Equal(j.held[h.Slot].Worker, h.Worker) {
 		return
 	}
 	j.held[h.Slot].by.inflight--
 	j.past[h.Slot] = j.held[h.Slot].Holder
+	j.returned = j.returned || returned && !j.decided
 	delete(j.held, h.Slot)
 	if j.decided && len(j.held) == 0 {
 		delete(m.jobs, id)
@@ -111,14 +114,16 @@ func (m *model) forget(id string) {
 	}
 	clear(j.waiting)
 	clear(j.excluded)
-	j.used, j.decided = nil, true
+	j.used, j.decided, j.returned = nil, true, false
 	if len(j.held) == 0 {
 		delete(m.jobs, id)
 	}
 }
 
-func (w *modelWorker) willing(spec *eventv1.JobSpec) bool {
-	return w.connected && !w.Draining && w.Credits > 0 && w.Tier >= max(spec.MinTier, 1) &&
+func (w *modelWorker) willing(spec *eventv1.JobSpec) bool { return w.Credits > 0 && w.fit(spec) }
+
+func (w *modelWorker) fit(spec *eventv1.JobSpec) bool {
+	return w.connected && !w.Draining && w.Tier >= max(spec.MinTier, 1) &&
 		w.MemoryBytes >= spec.MinMemoryBytes && w.ChunkBytes >= spec.Input.Size
 }
 
@@ -153,6 +158,29 @@ func (m *model) may(j *modelJob, w *modelWorker) bool {
 		}
 	}
 	return true
+}
+
+// abandoned are the slots that nobody will ever take unless somebody comes.
+func (m *model) abandoned() (slots []dispatch.Slot) {
+	somebody := false
+	for _, w := range m.workers {
+		somebody = somebody || w.connected
+	}
+	for id, j := range m.jobs {
+		if len(j.waiting) == 0 {
+			continue
+		}
+		stranded := somebody && j.returned
+		for _, w := range m.workers {
+			stranded = stranded && (!w.fit(j.seek.Spec) || j.barred(w))
+		}
+		for slot := range j.waiting {
+			if stranded {
+				slots = append(slots, dispatch.Slot{Job: id, Number: slot})
+			}
+		}
+	}
+	return slots
 }
 
 // placeable reports whether somebody may have a slot of the job now.
@@ -261,6 +289,7 @@ func (s *system) actions() map[string]func(*rapid.T) {
 				delete(s.model.workers, key)
 			}
 		},
+		"abandon":   func(t *rapid.T) { s.abandon(t) },
 		"match few": func(t *rapid.T) { s.match(t, rapid.IntRange(1, 3).Draw(t, "limit")) },
 		"match all": func(t *rapid.T) { s.match(t, 1000) },
 	}
@@ -279,8 +308,11 @@ func (s *system) seek(t *rapid.T) {
 		},
 		Policy: &eventv1.JobPolicy{},
 	}
-	if rapid.IntRange(0, 2).Draw(t, "more") == 0 {
+	switch rapid.IntRange(0, 5).Draw(t, "more") {
+	case 0, 1:
 		sk.Used = []actors.Holder{s.holder(t)}
+	case 2:
+		sk.Barred = []actors.Holder{s.holder(t)}
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "exclude") {
 		sk.Excluded = append(sk.Excluded, s.holder(t).Worker)
@@ -317,12 +349,33 @@ func (s *system) release(t *rapid.T) {
 			}
 		}
 	}
-	r := actors.Release{Job: rapid.SampledFrom(ids).Draw(t, "job"), Holder: s.holder(t)}
+	r := actors.Release{Job: rapid.SampledFrom(ids).Draw(t, "job"), Holder: s.holder(t), Returned: rapid.Bool().Draw(t, "returned")}
 	if len(held) > 0 && rapid.IntRange(0, 4).Draw(t, "known") > 0 {
-		r = rapid.SampledFrom(held).Draw(t, "held")
+		h := rapid.SampledFrom(held).Draw(t, "held")
+		r.Job, r.Holder = h.Job, h.Holder
 	}
 	s.both(func(m *dispatch.Matcher) { m.Release(r) })
-	s.model.release(r.Job, r.Holder)
+	s.model.release(r.Job, r.Holder, r.Returned)
+}
+
+// abandon gives up some of what nobody may take, patience being over at once.
+func (s *system) abandon(t *rapid.T) {
+	got, twin, want := s.a.Abandoned(0, 0), s.b.Abandoned(0, 0), s.model.abandoned()
+	if !slices.Equal(got, twin) {
+		t.Fatalf("abandoned %v, the twin %v", got, twin)
+	}
+	for _, slot := range got {
+		if !slices.Contains(want, slot) {
+			t.Fatalf("%v is abandoned, but somebody may have it: %v", slot, s.a.Explain(slot.Job))
+		}
+	}
+	if len(got) != len(want) {
+		t.Fatalf("abandoned %v, want %v", got, want)
+	}
+	for _, slot := range got[:rapid.IntRange(0, len(got)).Draw(t, "given up")] {
+		s.both(func(m *dispatch.Matcher) { m.Abandon(slot) })
+		delete(s.model.jobs[slot.Job].waiting, slot.Number)
+	}
 }
 
 func (s *system) match(t *rapid.T, limit int) {

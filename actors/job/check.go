@@ -26,6 +26,7 @@ const (
 	MaxGroup      = 128
 	MaxText       = 1024 // who, why, detail
 	MaxExcluded   = 256
+	MaxBarred     = 32
 	MaxMemory     = uint64(1) << 32 // what 32-bit modules can address
 	MaxOutput     = uint64(1) << 40
 )
@@ -96,10 +97,25 @@ func checkKind(s *eventv1.JobSpec) error {
 		if len(s.KnownChecksum) != sha256.Size {
 			return malformed("known_checksum: a lite_test wants %d bytes, got %d", sha256.Size, len(s.KnownChecksum))
 		}
-		return nil
+		return checkBarred(s.Barred)
+	}
+	if len(s.Barred) != 0 {
+		return malformed("barred belongs to a lite_test")
 	}
 	if len(s.KnownChecksum) != 0 {
 		return malformed("known_checksum belongs to a lite_test")
+	}
+	return nil
+}
+
+func checkBarred(parties []*eventv1.Party) error {
+	if len(parties) > MaxBarred {
+		return malformed("barred: want at most %d, got %d", MaxBarred, len(parties))
+	}
+	for _, p := range parties {
+		if len(p.GetWorker()) != ed25519.PublicKeySize || !isText(p.GetGroup(), MaxGroup) {
+			return malformed("barred: want keys of %d and groups of at most %d bytes", ed25519.PublicKeySize, MaxGroup)
+		}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/actors/policy"
 	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
@@ -47,9 +48,12 @@ func (s State) submit(c *eventv1.SubmitJob, atUs int64) (actors.Decision, error)
 	if err := Check(c.Spec, c.Policy); err != nil {
 		return actors.Decision{}, err
 	}
+	if c.FirstSlot > policy.MaxReplicas {
+		return actors.Decision{}, malformed("first_slot %d: want at most %d", c.FirstSlot, policy.MaxReplicas)
+	}
 	return actors.Decision{
 		Facts: []events.Fact{&eventv1.JobSubmitted{
-			Spec: c.Spec, Policy: c.Policy, Slots: c.Policy.Redundancy, AtUs: atUs,
+			Spec: c.Spec, Policy: c.Policy, Slots: c.Policy.Redundancy, FirstSlot: c.FirstSlot, AtUs: atUs,
 		}},
 		Reply: SubmitReply{ID: s.ID},
 	}, nil

@@ -34,7 +34,7 @@ func Evolve(s State, fact events.Fact) (State, error) {
 			Output: f.Output, Checksum: quorum.Checksum(f.Status, f.Fuel, f.Output), RunMs: f.RunMs,
 		}})
 	case *eventv1.ReplicaFailed:
-		return s.close(f.Slot, Slot{Phase: SlotFailed})
+		return s.close(f.Slot, Slot{Phase: SlotFailed, Failure: f.Reason})
 	case *eventv1.ConsensusMismatch:
 		// The tally of results that the state already has.
 	case *eventv1.WaveOpened:
@@ -77,7 +77,7 @@ func (s State) submitted(f *eventv1.JobSubmitted) (State, error) {
 		return s, fmt.Errorf("job %s: submitted twice, or without spec and policy: %w", s.ID, ErrInvalid)
 	}
 	s.Phase, s.Spec, s.Policy, s.SubmittedUs = Open, f.Spec, f.Policy, f.AtUs
-	return s.openRound(1, 0, f.Slots)
+	return s.openRound(1, f.FirstSlot, f.Slots)
 }
 
 func (s State) openRound(round, first, slots uint32) (State, error) {

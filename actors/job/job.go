@@ -65,8 +65,9 @@ const (
 
 // Slot is one replica's place.
 type Slot struct {
-	Phase  SlotPhase
-	Result quorum.Result // of a returned slot
+	Phase   SlotPhase
+	Result  quorum.Result       // of a returned slot
+	Failure eventv1.SlotFailure // of a failed slot
 }
 
 // State is a job as its facts tell it. Messages and slices in it belong to the log: they are read, never written.

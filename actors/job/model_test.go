@@ -1,6 +1,7 @@
 package job_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -59,7 +60,7 @@ func anyJobCommand(submit *eventv1.SubmitJob) *rapid.Generator[proto.Message] {
 		return rapid.SampledFrom([]proto.Message{
 			submit,
 			&eventv1.ReopenJob{}, &eventv1.RequeueJob{}, &eventv1.RequeueJob{}, &eventv1.ReseekSlot{Slot: slot},
-			&eventv1.RecordFailure{Slot: slot, Reason: exhausted},
+			&eventv1.RecordFailure{Slot: slot, Reason: exhausted}, &eventv1.RecordFailure{Slot: slot, Reason: nobody},
 			&eventv1.RecordReferee{Outcome: 1, Status: 1, Output: blob("x"), Fuel: 5},
 			&eventv1.RecordReferee{Outcome: 2},
 			&eventv1.CancelJob{}, &eventv1.DiscardJob{},
@@ -72,6 +73,9 @@ func anySlotCommand(t *rapid.T, scene *story.Scene, state *job.State) (actors.Ad
 	number := state.First + rapid.Uint32Range(0, uint32(len(state.Slots))).Draw(t, "slot")
 	to := actors.SlotAddress(id, number)
 	slot := scene.State(to).(assignment.State)
+	if slot.Phase == assignment.Waiting && rapid.IntRange(0, 9).Draw(t, "abandon") == 0 {
+		return to, &eventv1.AbandonSlot{Reason: nobody}
+	}
 	token := slot.Token
 	if rapid.IntRange(0, 9).Draw(t, "token") == 0 {
 		token++
@@ -90,6 +94,7 @@ func anySlotCommand(t *rapid.T, scene *story.Scene, state *job.State) (actors.Ad
 	return to, rapid.SampledFrom([]proto.Message{
 		result, result, result, trap, rejected, &eventv1.AckTask{Token: token}, &eventv1.OpenSlot{},
 		&eventv1.StripSlot{Token: token, Reason: eventv1.StripReason(rapid.IntRange(3, 10).Draw(t, "why"))},
+		&eventv1.AbandonSlot{Reason: nobody},
 		&eventv1.ExpireAck{Attempt: slot.Attempt}, &eventv1.ExpireExecution{Attempt: slot.Attempt},
 	}).Draw(t, "command")
 }
@@ -99,6 +104,7 @@ type round struct {
 	verdicts int
 	open     uint32
 	failed   int
+	stranded bool // a slot of the wave was given up because nobody may have it
 	results  []quorum.Result
 }
 
@@ -117,6 +123,7 @@ func (r *round) tell(fact events.Fact, p *eventv1.JobPolicy) error {
 	case *eventv1.ReplicaFailed:
 		r.open--
 		r.failed++
+		r.stranded = r.stranded || f.Reason == nobody
 	case *eventv1.JobCancelled:
 		r.verdicts++
 		r.open = 0
@@ -124,9 +131,15 @@ func (r *round) tell(fact events.Fact, p *eventv1.JobPolicy) error {
 		r.verdicts++
 		return r.closed(fact)
 	case *eventv1.RefereeRequested:
+		if len(r.results) == 0 {
+			return errors.New("a referee for nothing")
+		}
 		return r.closed(fact)
 	case *eventv1.WaveOpened:
 		err := r.closed(fact)
+		if r.stranded {
+			return errors.New("another wave although nobody may have a slot")
+		}
 		r.open = f.Slots
 		v := quorum.Decide(r.results, r.failed, quorum.Rule{Margin: p.Margin, MaxReplicas: p.MaxReplicas})
 		if v.Outcome != quorum.NeedMore || v.Need != f.Slots {

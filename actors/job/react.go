@@ -22,7 +22,7 @@ func React(s State, facts []events.Fact) []actors.Effect {
 	for _, fact := range facts {
 		switch f := fact.(type) {
 		case *eventv1.JobSubmitted:
-			effects = append(effects, s.seek(run(0, f.Slots), nil))
+			effects = append(effects, s.seek(run(f.FirstSlot, f.Slots), nil))
 		case *eventv1.WaveOpened:
 			effects = append(effects, s.seek(run(f.FirstSlot, f.Slots), nil))
 		case *eventv1.JobRequeued:
@@ -76,7 +76,8 @@ func (s *State) reopen() []actors.Effect {
 
 func (s *State) seek(slots []uint32, excluded [][]byte) actors.Seek {
 	return actors.Seek{
-		Job: s.ID, Spec: s.Spec, Policy: s.Policy, Slots: slots, Excluded: excluded, Used: s.used(), SinceUs: s.SubmittedUs,
+		Job: s.ID, Spec: s.Spec, Policy: s.Policy, Slots: slots, Excluded: excluded, Used: s.used(),
+		Barred: s.barred(), SinceUs: s.SubmittedUs,
 	}
 }
 
@@ -89,6 +90,15 @@ func (s *State) used() []actors.Holder {
 		}
 	}
 	return used
+}
+
+// barred are the parties that the spec keeps the job from.
+func (s *State) barred() []actors.Holder {
+	var barred []actors.Holder
+	for _, p := range s.Spec.GetBarred() {
+		barred = append(barred, actors.Holder{Worker: p.GetWorker(), Group: p.GetGroup()})
+	}
+	return barred
 }
 
 func (s *State) cancelSlots(effects []actors.Effect, reason string) []actors.Effect {

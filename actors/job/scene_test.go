@@ -112,6 +112,8 @@ func (p *play) slotCommand(t *testing.T, d *datadriven.TestData) (actors.Address
 			c.Status, c.Output = eventv1.ResultStatus_RESULT_STATUS_TRAP, nil
 		}
 		return to, c
+	case "abandon":
+		return to, &eventv1.AbandonSlot{Reason: nobody}
 	case "strip":
 		reason := eventv1.StripReason_value["STRIP_REASON_"+strings.ToUpper(word(t, d, "why"))]
 		return to, &eventv1.StripSlot{Token: p.token(t, d, to), Reason: eventv1.StripReason(reason)}

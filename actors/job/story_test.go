@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,7 +56,10 @@ func checksum(text string) []byte {
 	return sum[:]
 }
 
-const exhausted = eventv1.SlotFailure_SLOT_FAILURE_ATTEMPTS_EXHAUSTED
+const (
+	exhausted = eventv1.SlotFailure_SLOT_FAILURE_ATTEMPTS_EXHAUSTED
+	nobody    = eventv1.SlotFailure_SLOT_FAILURE_NO_ELIGIBLE_WORKER
+)
 
 func TestSubmit(t *testing.T) {
 	other := spec()
@@ -140,6 +144,52 @@ func TestLostSlots(t *testing.T) {
 		When(says(4, "z")).ThenTypes("ReplicaReturned", "TaskVerified")
 }
 
+// TestNobodyLeftToAsk: when the workers run out before the votes decide, the referee does.
+func TestNobodyLeftToAsk(t *testing.T) {
+	t.Run("an honest worker and a liar", func(t *testing.T) {
+		story.Of(t, &job.Room, id).Given(submitted(), said(0, "x")).
+			When(says(1, "y")).ThenTypes("ReplicaReturned", "ConsensusMismatch", "WaveOpened").
+			When(&eventv1.RecordFailure{Slot: 2, Reason: nobody}).ThenTypes("ReplicaFailed").
+			When(&eventv1.RecordFailure{Slot: 3, Reason: nobody}).
+			ThenTypes("ReplicaFailed", "ConsensusMismatch", "RefereeRequested").
+			Effects(actors.Referee{Job: id, Spec: spec()}).
+			When(&eventv1.RecordFailure{Slot: 3, Reason: nobody}).Nothing()
+	})
+	t.Run("one worker alone", func(t *testing.T) {
+		story.Of(t, &job.Room, id).Given(submitted(), said(0, "x")).
+			When(&eventv1.RecordFailure{Slot: 1, Reason: nobody}).
+			Then(&eventv1.ReplicaFailed{Slot: 1, Reason: nobody}, &eventv1.RefereeRequested{
+				Why: "lead 1 of 2, and nobody who is connected may take another replica",
+			})
+	})
+	t.Run("no referee", func(t *testing.T) {
+		f := submitted()
+		f.Policy.Referee = eventv1.RefereeMode_REFEREE_MODE_NEVER
+		story.Of(t, &job.Room, id).Given(f, said(0, "x"), said(1, "y"), &eventv1.WaveOpened{Wave: 2, FirstSlot: 2, Slots: 2}).
+			When(&eventv1.RecordFailure{Slot: 2, Reason: exhausted}).ThenTypes("ReplicaFailed").
+			When(&eventv1.RecordFailure{Slot: 3, Reason: nobody}).ThenTypes("ReplicaFailed", "ConsensusMismatch", "JobDeadLettered").
+			Effects(actors.Forget{Job: id})
+	})
+	t.Run("decided all the same", func(t *testing.T) {
+		f := submitted()
+		f.Slots = 3
+		story.Of(t, &job.Room, id).Given(f, said(0, "x"), &eventv1.ReplicaFailed{Slot: 2, Reason: nobody}).
+			When(says(1, "x")).ThenTypes("ReplicaReturned", "TaskVerified")
+	})
+	t.Run("nobody ever returned", func(t *testing.T) {
+		s := story.Of(t, &job.Room, id).Given(submitted(), &eventv1.ReplicaFailed{Slot: 0, Reason: nobody}).
+			When(&eventv1.RecordFailure{Slot: 1, Reason: nobody}).ThenTypes("ReplicaFailed", "JobDeadLettered").State().(job.State)
+		if s.DeadLetter.Reason != eventv1.DeadLetterReason_DEAD_LETTER_REASON_DELIVERY_EXHAUSTED {
+			t.Errorf("got %s", story.Sketch(s.DeadLetter))
+		}
+	})
+	t.Run("an earlier wave's shortage is forgotten", func(t *testing.T) {
+		story.Of(t, &job.Room, id).
+			Given(submitted(), said(0, "x"), &eventv1.ReplicaFailed{Slot: 1, Reason: nobody}, &eventv1.WaveOpened{Wave: 2, FirstSlot: 2, Slots: 1}).
+			When(says(2, "y")).ThenTypes("ReplicaReturned", "ConsensusMismatch", "WaveOpened")
+	})
+}
+
 func TestOneIdentityHasOneVoice(t *testing.T) {
 	one, two := says(0, "x"), says(1, "x")
 	one.Group, two.Group = "house", "house"
@@ -183,6 +233,24 @@ func TestRingers(t *testing.T) {
 			Contradicted: []uint32{0}, AtUs: story.Start,
 		}).
 		Effects(actors.Forget{Job: id}, actors.CountWork{Worker: key(1), Delta: &eventv1.Tally{Contradicted: 1, RingersFailed: 1}})
+}
+
+// TestRingerLooksLikeAnyReplica: it is kept from those who know the answer, and its slot may carry any number.
+func TestRingerLooksLikeAnyReplica(t *testing.T) {
+	f := kindOf(eventv1.JobKind_JOB_KIND_LITE_TEST, "x")
+	f.FirstSlot, f.Spec.Barred = 1, []*eventv1.Party{{Worker: key(8), Group: "house"}, {Worker: key(9)}}
+	seek := actors.Seek{
+		Job: id, Spec: f.Spec, Policy: f.Policy, Slots: []uint32{1}, SinceUs: story.Start,
+		Barred: []actors.Holder{{Worker: key(8), Group: "house"}, {Worker: key(9)}},
+	}
+	story.Of(t, &job.Room, id).
+		When(&eventv1.SubmitJob{Spec: f.Spec, Policy: f.Policy, FirstSlot: 1}).Then(f).Effects(seek).
+		When(says(0, "x")).Refuses(job.ErrNoSlot).
+		When(&eventv1.ReseekSlot{Slot: 1}).Then().Effects(seek).
+		When(says(1, "y")).ThenTypes("ReplicaReturned", "JobDeadLettered").
+		At(3).When(&eventv1.RequeueJob{}).Then(&eventv1.JobRequeued{Round: 2, FirstSlot: 2, Slots: 1, AtUs: story.Start + 3})
+	story.Of(t, &job.Room, id).
+		When(&eventv1.SubmitJob{Spec: f.Spec, Policy: f.Policy, FirstSlot: policy.MaxReplicas + 1}).Refuses(job.ErrInvalid)
 }
 
 // disputed is a job whose referee was asked: x, y and nobody ahead.
@@ -310,8 +378,16 @@ func TestMalformedJobs(t *testing.T) {
 		"long label": func(s *eventv1.JobSpec, _ *eventv1.JobPolicy) {
 			s.Labels = []*eventv1.Label{label("k", strings.Repeat("v", 999))}
 		},
-		"crowd of labels":   func(s *eventv1.JobSpec, _ *eventv1.JobPolicy) { s.Labels = make([]*eventv1.Label, job.MaxLabels+1) },
-		"ringer unknown":    func(s *eventv1.JobSpec, _ *eventv1.JobPolicy) { s.Kind = eventv1.JobKind_JOB_KIND_LITE_TEST },
+		"crowd of labels":    func(s *eventv1.JobSpec, _ *eventv1.JobPolicy) { s.Labels = make([]*eventv1.Label, job.MaxLabels+1) },
+		"ringer unknown":     func(s *eventv1.JobSpec, _ *eventv1.JobPolicy) { s.Kind = eventv1.JobKind_JOB_KIND_LITE_TEST },
+		"kept from somebody": func(s *eventv1.JobSpec, _ *eventv1.JobPolicy) { s.Barred = []*eventv1.Party{{Worker: key(1)}} },
+		"kept from nobody": func(s *eventv1.JobSpec, _ *eventv1.JobPolicy) {
+			s.Kind, s.KnownChecksum, s.Barred = eventv1.JobKind_JOB_KIND_LITE_TEST, key(1), []*eventv1.Party{nil}
+		},
+		"kept from a crowd": func(s *eventv1.JobSpec, _ *eventv1.JobPolicy) {
+			s.Kind, s.KnownChecksum = eventv1.JobKind_JOB_KIND_LITE_TEST, key(1)
+			s.Barred = slices.Repeat([]*eventv1.Party{{Worker: key(1)}}, job.MaxBarred+1)
+		},
 		"answer given away": func(s *eventv1.JobSpec, _ *eventv1.JobPolicy) { s.KnownChecksum = key(1) },
 		"dtype":             func(s *eventv1.JobSpec, _ *eventv1.JobPolicy) { s.Output = &eventv1.OutputSpec{Dtype: 99} },
 		"rank": func(s *eventv1.JobSpec, _ *eventv1.JobPolicy) {

@@ -2,6 +2,7 @@ package job
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/shardy-network/orchestrator/actors/quorum"
 	"github.com/shardy-network/orchestrator/events"
@@ -30,7 +31,7 @@ func (s State) Tally() quorum.Verdict {
 
 // conclude appends what follows from a wave that has closed.
 func (s State) conclude(facts []events.Fact, atUs int64) []events.Fact {
-	if s.waveLost() {
+	if s.waveLost() && !(s.stranded() && s.returned()) {
 		return append(facts, &eventv1.JobDeadLettered{
 			Reason: eventv1.DeadLetterReason_DEAD_LETTER_REASON_DELIVERY_EXHAUSTED,
 			Detail: fmt.Sprintf("wave %d lost all its slots", s.Wave), AtUs: atUs,
@@ -51,10 +52,14 @@ func (s State) conclude(facts []events.Fact, atUs int64) []events.Fact {
 		facts = append(facts, &eventv1.ConsensusMismatch{Wave: s.Wave, Votes: recorded(v.Votes)})
 		why = "results differ: " + why
 	}
-	if v.Outcome == quorum.NeedMore {
+	switch {
+	case v.Outcome == quorum.Exhausted:
+		why = fmt.Sprintf("%s at the cap of %d replicas", why, v.Rule.MaxReplicas)
+	case s.stranded():
+		why += ", and nobody who is connected may take another replica"
+	default:
 		return append(facts, &eventv1.WaveOpened{Wave: s.Wave + 1, FirstSlot: s.next(), Slots: v.Need, Why: why})
 	}
-	why = fmt.Sprintf("%s at the cap of %d replicas", why, v.Rule.MaxReplicas)
 	if s.Policy.Referee == eventv1.RefereeMode_REFEREE_MODE_NEVER {
 		return append(facts, noQuorum(why, atUs))
 	}
@@ -63,12 +68,20 @@ func (s State) conclude(facts []events.Fact, atUs int64) []events.Fact {
 
 // waveLost reports whether no slot of the wave returned a result.
 func (s *State) waveLost() bool {
-	for _, slot := range s.Slots[s.WaveFirst-s.First:] {
-		if slot.Phase == SlotReturned {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(s.Slots[s.WaveFirst-s.First:], func(slot Slot) bool { return slot.Phase == SlotReturned })
+}
+
+// stranded reports whether a slot of the wave was given up because nobody may have it: then another wave would wait in
+// vain as well.
+func (s *State) stranded() bool {
+	return slices.ContainsFunc(s.Slots[s.WaveFirst-s.First:], func(slot Slot) bool {
+		return slot.Failure == eventv1.SlotFailure_SLOT_FAILURE_NO_ELIGIBLE_WORKER
+	})
+}
+
+// returned reports whether any slot of the round returned a result.
+func (s *State) returned() bool {
+	return slices.ContainsFunc(s.Slots, func(slot Slot) bool { return slot.Phase == SlotReturned })
 }
 
 // quorumBasis tells a verdict that had something to compare from one that had not.

@@ -1,6 +1,10 @@
 package policy
 
-import eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
+import (
+	"time"
+
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
+)
 
 // Default is the policy of a deployment that has not chosen its own. Every call makes a new one.
 //
@@ -28,6 +32,7 @@ import eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 //	ringer_per_million          10,000                         1 % of a worker's standard jobs
 //	referee_cpu_ms_per_minute   15,000
 //	tier1_standard              yes                            where the job's min_tier says so
+//	no_worker_patience          30 s                           then the referee is asked, when others have returned
 func Default() *eventv1.Policy {
 	return &eventv1.Policy{
 		Standard: replicated(2, 2, 7, true, eventv1.RefereeMode_REFEREE_MODE_ON_NO_QUORUM),
@@ -49,7 +54,20 @@ func Default() *eventv1.Policy {
 		RingerPerMillion:      10_000,
 		RefereeCpuMsPerMinute: 15_000,
 		Tier1Standard:         true,
+		NoWorkerPatienceMs:    defaultPatienceMs,
 	}
+}
+
+const defaultPatienceMs = 30_000
+
+// NoWorkerPatience is how long a slot of a job that has results waits while nobody who is connected may have it. Then
+// it is given up, and the referee decides.
+func NoWorkerPatience(p *eventv1.Policy) time.Duration {
+	ms := p.GetNoWorkerPatienceMs()
+	if ms == 0 {
+		ms = defaultPatienceMs
+	}
+	return time.Duration(ms) * time.Millisecond
 }
 
 func replicated(redundancy, margin, most uint32, attested bool, referee eventv1.RefereeMode) *eventv1.JobPolicy {

@@ -72,6 +72,7 @@ func TestValidate(t *testing.T) {
 		"giant input":         func(p *eventv1.Policy) { p.MaxInputBytes = policy.MaxInputBytes + 1 },
 		"no output":           func(p *eventv1.Policy) { p.MaxOutputBytes = 0 },
 		"giant output":        func(p *eventv1.Policy) { p.MaxOutputBytes = policy.MaxInputBytes + 1 },
+		"patience":            func(p *eventv1.Policy) { p.NoWorkerPatienceMs = policy.MaxTimeoutMs + 1 },
 		"ringers":             func(p *eventv1.Policy) { p.RingerPerMillion = policy.PerMillion + 1 },
 		"referee budget":      func(p *eventv1.Policy) { p.RefereeCpuMsPerMinute = policy.MaxRefereeCPUMs + 1 },
 	} {

@@ -44,6 +44,8 @@ func Validate(p *eventv1.Policy) error {
 		return invalid("max_output_bytes %d: want 1 to %d", p.MaxOutputBytes, MaxInputBytes)
 	case p.RingerPerMillion > PerMillion:
 		return invalid("ringer_per_million %d: want at most %d", p.RingerPerMillion, PerMillion)
+	case p.NoWorkerPatienceMs > MaxTimeoutMs:
+		return invalid("no_worker_patience_ms %d: want at most %d", p.NoWorkerPatienceMs, MaxTimeoutMs)
 	case p.RefereeCpuMsPerMinute > MaxRefereeCPUMs:
 		return invalid("referee_cpu_ms_per_minute %d: want at most %d", p.RefereeCpuMsPerMinute, MaxRefereeCPUMs)
 	}

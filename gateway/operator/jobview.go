@@ -29,7 +29,7 @@ func (v *jobView) apply(f events.Fact, atUs int64) {
 	case *eventv1.JobSubmitted:
 		j.Spec, j.Policy = withoutAnswer(f.Spec), f.Policy
 		j.State, j.SubmittedUs, j.Wave, j.Round = operatorv1.JobState_JOB_STATE_OPEN, atUs, 1, 1
-		v.slots = f.Slots
+		v.slots = f.FirstSlot + f.Slots
 	case *eventv1.ReplicaReturned:
 		j.Replicas = append(j.Replicas, f)
 	case *eventv1.WaveOpened:
