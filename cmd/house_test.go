@@ -20,7 +20,7 @@ const module = "github.com/shardy-network/orchestrator"
 var floors = map[string]int{
 	"proto":                 0,
 	"events":                1,
-	"gateway/crew":           1,
+	"gateway/crew":          1,
 	"gateway/wire":          1,
 	"actors":                2,
 	"events/memlog":         3,
@@ -42,7 +42,7 @@ var importers = map[string][]string{
 	"github.com/asynkron/protoactor-go": {"actors/host", "mesh/transport"},
 	"github.com/libp2p":                 {"mesh"},
 	"github.com/EventStore":             {"events/kurrent"},
-	"github.com/gorilla/websocket":      {"gateway"},
+	"github.com/gorilla/websocket":      {"gateway/socket"},
 	"github.com/cockroachdb/pebble":     {"events/pebblelog"},
 	"modernc.org/sqlite":                {"projections/readmodel"},
 	"github.com/tetratelabs/wazero":     {"gateway/agent/sandbox"},
