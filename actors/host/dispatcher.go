@@ -82,6 +82,9 @@ func (d *dispatcher) Receive(ctx actor.Context) {
 		d.matcher.Gone(m.key)
 	case *dispatchFailed:
 		d.failed(m)
+	case *outOfPatience:
+		d.abandon(m.patience)
+		return
 	case *dispatchQuery:
 		m.answer(d.matcher)
 		return

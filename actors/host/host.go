@@ -15,6 +15,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/dispatch"
+	"github.com/shardy-network/orchestrator/actors/policy"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/gateway/crew"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
@@ -57,6 +58,12 @@ type Config struct {
 	Node    string  // recorded in envelopes; keep it short
 	Logger  *slog.Logger
 
+	// Policy is the deployment's policy as it stands, which others change: nil is the built-in one.
+	Policy func() *eventv1.Policy
+	// RingerKey keys the choice of the jobs that are issued again to test workers. Keep it, and keep it secret: who
+	// knows it knows every ringer. Nil: there are none.
+	RingerKey []byte
+
 	Dispatch dispatch.Config
 
 	Shards          int           // default 256
@@ -73,6 +80,10 @@ type Config struct {
 func (c Config) withDefaults() (Config, error) {
 	if c.Log == nil || c.Rooms == nil || c.Courier == nil {
 		return c, errors.New("host: Log, Rooms and Courier are required")
+	}
+	if c.Policy == nil {
+		builtin := policy.Default()
+		c.Policy = func() *eventv1.Policy { return builtin }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -110,11 +121,12 @@ type Host struct {
 	counts   *counter
 	referees *referees
 	chunks   *chunkWork
+	ringers  *ringers // nil: none are wanted
 
 	// ctx ends when the host is closed; appends and background work hang on it.
 	ctx  context.Context
 	stop context.CancelFunc
-	wg   sync.WaitGroup // background goroutines: sweeper, referee, chunk work
+	wg   sync.WaitGroup // background goroutines: sweeper, referee, patience, ringers, chunk work
 
 	observers atomic.Pointer[[]*observer] // copied on write, under observeMu
 	observeMu sync.Mutex
@@ -142,6 +154,10 @@ func New(cfg Config) (*Host, error) {
 	h.counts = newCounter(h, cfg.CountEvery)
 	h.referees = newReferees(h, cfg.RefereeQueue)
 	h.chunks = newChunkWork(h)
+	if len(cfg.RingerKey) > 0 {
+		h.ringers = newRingers(h, cfg.RingerKey)
+		h.Observe(h.ringers.see)
+	}
 	h.crew = crew.New(idleGoroutines)
 	h.dispatch = h.spawnDispatcher()
 	h.shards = make([]*shard, cfg.Shards)
@@ -165,6 +181,10 @@ func (h *Host) Start(ctx context.Context, open Open) {
 	}
 	h.wg.Go(h.sweep)
 	h.wg.Go(h.referees.run)
+	h.wg.Go(h.watchPatience)
+	if h.ringers != nil {
+		h.wg.Go(h.ringers.run)
+	}
 	h.counters.recovering.Store(int64(len(open.Jobs) + len(open.Pipelines)))
 	h.wg.Go(func() { h.reopen(ctx, open) })
 }

@@ -28,6 +28,9 @@ func (r *referees) ask(x actors.Referee) {
 	}
 }
 
+// room is how many more requests the queue takes.
+func (r *referees) room() int { return cap(r.queue) - len(r.queue) }
+
 func (r *referees) run() {
 	for {
 		select {

@@ -13,6 +13,9 @@ type counters struct {
 	conflicts      atomic.Int64
 	panics         atomic.Int64
 	dispatchFailed atomic.Int64
+	abandoned      atomic.Int64
+	ringers        atomic.Int64
+	ringersSkipped atomic.Int64
 	recovering     atomic.Int64
 }
 
@@ -24,6 +27,9 @@ type Stats struct {
 	Conflicts      int64 // appends that had to be looked up or decided again
 	Panics         int64 // entities that failed and were restarted
 	DispatchFailed int64
+	Abandoned      int64 // slots given up because nobody who was connected might have them
+	Ringers        int64 // jobs issued again to test workers
+	RingersSkipped int64 // chosen, but nobody was there to be tested, or too many were open
 	Recovering     int64 // jobs and pipelines still to be reopened
 	Dispatch       dispatch.Stats
 }
@@ -36,7 +42,8 @@ func (h *Host) Stats(ctx context.Context) (Stats, error) {
 	}
 	s := Stats{
 		Events: h.counters.events.Load(), Conflicts: h.counters.conflicts.Load(), Panics: h.counters.panics.Load(),
-		DispatchFailed: h.counters.dispatchFailed.Load(), Recovering: h.counters.recovering.Load(), Dispatch: d,
+		DispatchFailed: h.counters.dispatchFailed.Load(), Abandoned: h.counters.abandoned.Load(),
+		Ringers: h.counters.ringers.Load(), RingersSkipped: h.counters.ringersSkipped.Load(), Recovering: h.counters.recovering.Load(), Dispatch: d,
 	}
 	for _, shard := range h.shards {
 		entities, armed := shard.size()
