@@ -25,7 +25,7 @@ func (l *Log) Append(ctx context.Context, name string, want events.Expect, evs .
 
 // AppendAll adds events to several streams, all or none. The answer to a check, a part without events, is zero.
 func (l *Log) AppendAll(ctx context.Context, parts ...events.Batch) ([]events.Appended, error) {
-	if err := check(parts); err != nil {
+	if err := events.CheckParts(parts); err != nil {
 		return nil, err
 	}
 	if err := l.begin(ctx); err != nil {
@@ -122,7 +122,7 @@ func (l *Log) repeated(parts []events.Batch) ([]events.Appended, bool) {
 
 // Delete hides a stream's events from Read.
 func (l *Log) Delete(ctx context.Context, name string, want events.Expect) error {
-	if err := checkStream(name); err != nil {
+	if err := events.CheckStream(name); err != nil {
 		return err
 	}
 	if err := l.begin(ctx); err != nil {

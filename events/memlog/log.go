@@ -164,7 +164,7 @@ func (l *Log) ReadAll(ctx context.Context, after events.Position, f events.Filte
 				yield(events.Record{}, err)
 				return
 			}
-			if passes(f, &all[i]) && !yield(copied(all[i]), nil) {
+			if f.Match(all[i].Stream, all[i].Type) && !yield(copied(all[i]), nil) {
 				return
 			}
 		}
@@ -195,7 +195,7 @@ func (l *Log) Tail(ctx context.Context, after events.Position, f events.Filter) 
 						return
 					}
 					r := &all[int(at)+i]
-					if !passes(f, r) {
+					if !f.Match(r.Stream, r.Type) {
 						continue
 					}
 					c := copied(*r)

@@ -2,21 +2,13 @@ package pebblelog
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/shardy-network/orchestrator/events"
 )
 
 // Append adds events to one stream. It returns when they are synced.
 func (l *Log) Append(ctx context.Context, stream string, want events.Expect, evs ...events.Draft) (events.Appended, error) {
-	var size int
-	if len(evs) == 0 {
-		return events.Appended{}, fmt.Errorf("%w: no events", events.ErrInvalid)
-	}
-	if err := checkPart(stream, evs, &size); err != nil {
-		return events.Appended{}, err
-	}
-	if err := checkSize(len(evs), size); err != nil {
+	if err := events.CheckAppend(stream, evs); err != nil {
 		return events.Appended{}, err
 	}
 	if err := l.begin(ctx); err != nil {
@@ -35,7 +27,7 @@ func (l *Log) Append(ctx context.Context, stream string, want events.Expect, evs
 
 // AppendAll adds events to several streams, all or none. The answer to a check, a part without events, is zero.
 func (l *Log) AppendAll(ctx context.Context, parts ...events.Batch) ([]events.Appended, error) {
-	if err := check(parts); err != nil {
+	if err := events.CheckParts(parts); err != nil {
 		return nil, err
 	}
 	if err := l.begin(ctx); err != nil {
@@ -59,7 +51,7 @@ func (l *Log) AppendAll(ctx context.Context, parts ...events.Batch) ([]events.Ap
 
 // Delete hides a stream's events from Read. They stay in the log, and in ReadAll and Tail.
 func (l *Log) Delete(ctx context.Context, stream string, want events.Expect) error {
-	if err := checkStream(stream); err != nil {
+	if err := events.CheckStream(stream); err != nil {
 		return err
 	}
 	if err := l.begin(ctx); err != nil {

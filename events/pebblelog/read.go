@@ -217,7 +217,7 @@ func (l *Log) logChunk(chunk []events.Record, after, end uint64, f *events.Filte
 		if string(r.stream) != stream {
 			stream = string(r.stream)
 		}
-		if typ := l.names.of(r.typ); passes(f, stream, typ) {
+		if typ := l.names.of(r.typ); f.Match(stream, typ) {
 			chunk = append(chunk, r.record(pos, stream, typ))
 		}
 		size += len(it.Value())

@@ -79,7 +79,7 @@ func (t *tail) fromMemory(ctx context.Context, end uint64, yield func(events.Tic
 			return false, err
 		}
 		t.at++
-		if !passes(&t.f, e.stream, e.typ) {
+		if !t.f.Match(e.stream, e.typ) {
 			continue
 		}
 		parsed, err := parseRecord(t.at, e.body)
