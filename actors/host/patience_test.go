@@ -66,10 +66,10 @@ func TestAnHonestWorkerAndALiar(t *testing.T) {
 		f.workers(2)
 		begin := time.Now()
 		id := f.submitRefereed(1)
-		time.Sleep(20 * time.Second)
+		time.Sleep(22 * time.Second)
 		lines, err := f.host.Explain(t.Context(), id)
 		if err != nil || !strings.Contains(strings.Join(lines, "\n"), "the referee is asked in 15 s") {
-			t.Errorf("explained after 20 s: %q, %v", lines, err)
+			t.Errorf("explained after 22 s: %q, %v", lines, err)
 		}
 		<-f.decided
 		if d := time.Since(begin); d < 30*time.Second || d > 40*time.Second {
@@ -80,6 +80,7 @@ func TestAnHonestWorkerAndALiar(t *testing.T) {
 			len(s.Verdict.Agreeing) != 1 || len(s.Verdict.Contradicted) != 1 {
 			t.Errorf("job is %v: %v", s.Phase, s.Verdict)
 		}
+		synctest.Wait()
 		stats, err := f.host.Stats(t.Context())
 		if err != nil || stats.Abandoned != 2 || stats.Dispatch.WaitingSlots != 0 || stats.Dispatch.Jobs != 0 {
 			t.Errorf("stats %+v, %v", stats, err)
