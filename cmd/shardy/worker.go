@@ -87,8 +87,7 @@ func (f *workerFlags) run(cmd *cobra.Command) (err error) {
 			return err
 		}
 	}
-	// The memory challenge fills what is offered, and its module needs some pages of its own.
-	box := sandbox.Config{CacheDir: f.cacheDir, MaxModuleMemory: min(f.memoryMiB+16, 4096) * mebibyte}
+	box := sandbox.Config{CacheDir: f.cacheDir, MaxModuleMemory: max(f.memoryMiB, 64) * mebibyte}
 	pool, err := agent.NewSandboxPool(f.sandboxes, box)
 	if err != nil {
 		return cli.Usage(err)

@@ -34,6 +34,8 @@ type challenges struct {
 	wake    chan struct{}
 }
 
+const pageBytes = 64 << 10 // of WebAssembly
+
 type challengeKey struct {
 	kind eventv1.ChallengeKind
 	size uint64
@@ -161,7 +163,7 @@ func draw(key challengeKey) (challenge.Question, error) {
 
 // module loads the question's metered module and publishes it for workers.
 func (c *challenges) module(ctx context.Context, q challenge.Question) ([32]byte, error) {
-	metered, err := wasm.Rewrite(q.Module(), wasm.Options{})
+	metered, err := wasm.Rewrite(q.Module(), wasm.Options{Limits: wasm.Limits{MemoryPages: challenge.MaxMemory / pageBytes}})
 	if err != nil {
 		return [32]byte{}, err
 	}

@@ -39,6 +39,27 @@ func loadKey(dir string) (ed25519.PrivateKey, error) {
 	return key, nil
 }
 
+// keptKey reads a secret of 32 bytes that lies beside the log, as long as the log, or makes one. Without a folder it
+// lives as long as the process.
+func keptKey(dir, file string) ([]byte, error) {
+	key := make([]byte, 32)
+	rand.Read(key) // never fails
+	if dir == "" {
+		return key, nil
+	}
+	name := filepath.Join(dir, file)
+	kept, err := os.ReadFile(name)
+	switch {
+	case err == nil && len(kept) == len(key):
+		return kept, nil
+	case err == nil:
+		return nil, fmt.Errorf("%w: %s has %d bytes, want %d", ErrKeyFile, name, len(kept), len(key))
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return key, writeFileDurably(name, key, 0o600)
+}
+
 // writeFileDurably makes the file appear whole or not at all.
 func writeFileDurably(name string, data []byte, mode fs.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")

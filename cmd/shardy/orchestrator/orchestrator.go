@@ -3,10 +3,8 @@ package orchestrator
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/actors/admission/challenge"
 	"github.com/shardy-network/orchestrator/actors/host"
 	"github.com/shardy-network/orchestrator/actors/policy"
 	"github.com/shardy-network/orchestrator/actors/rooms"
@@ -154,11 +153,27 @@ func (o *Orchestrator) sandbox() (*sandbox.Sandbox, error) {
 	return box, nil
 }
 
+// challengeBox is a sandbox with room for the largest memory challenge.
+func (o *Orchestrator) challengeBox() (*sandbox.Sandbox, error) {
+	cfg := o.cfg.Sandbox
+	cfg.MaxModuleMemory = max(cfg.MaxModuleMemory, challenge.MaxMemory)
+	box, err := sandbox.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	o.onClose(box.Close)
+	return box, nil
+}
+
 func (o *Orchestrator) buildHost(ctx context.Context) error {
 	if err := o.loadPolicy(ctx); err != nil {
 		return err
 	}
 	box, err := o.sandbox()
+	if err != nil {
+		return err
+	}
+	ringerKey, err := keptKey(o.cfg.DataDir, "ringer.key")
 	if err != nil {
 		return err
 	}
@@ -169,7 +184,8 @@ func (o *Orchestrator) buildHost(ctx context.Context) error {
 			box: box, blobs: store{o.blobs},
 			budget: newCPUBudget(time.Duration(min(p.RefereeCpuMsPerMinute, 1<<40)) * time.Millisecond),
 		},
-		Node: o.cfg.Node, Logger: o.cfg.Logger, ReconnectGrace: time.Duration(p.ReconnectGraceMs) * time.Millisecond,
+		Policy: o.policy.Load, RingerKey: ringerKey, Node: o.cfg.Node, Logger: o.cfg.Logger,
+		ReconnectGrace: time.Duration(p.ReconnectGraceMs) * time.Millisecond,
 	})
 	if err != nil {
 		return err
@@ -228,11 +244,11 @@ func (o *Orchestrator) applyPolicy(ctx context.Context) error {
 }
 
 func (o *Orchestrator) buildDoor(context.Context) error {
-	box, err := o.sandbox()
+	box, err := o.challengeBox()
 	if err != nil {
 		return err
 	}
-	groupKey, err := o.groupKey()
+	groupKey, err := keptKey(o.cfg.DataDir, "group.key") // keys the hashes of addresses in facts
 	if err != nil {
 		return err
 	}
@@ -251,28 +267,6 @@ func (o *Orchestrator) buildDoor(context.Context) error {
 	return nil
 }
 
-// groupKey keys the hashes of addresses in facts. It lies beside the log, as long as the log.
-func (o *Orchestrator) groupKey() ([]byte, error) {
-	key := make([]byte, 32)
-	if _, err := rand.Read(key); err != nil {
-		return nil, err
-	}
-	if o.cfg.DataDir == "" {
-		return key, nil
-	}
-	name := filepath.Join(o.cfg.DataDir, "group.key")
-	kept, err := os.ReadFile(name)
-	switch {
-	case err == nil && len(kept) == len(key):
-		return kept, nil
-	case err == nil:
-		return nil, fmt.Errorf("%w: %s has %d bytes, want %d", ErrKeyFile, name, len(kept), len(key))
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("group key: %w", err)
-	}
-	return key, writeFileDurably(name, key, 0o600)
-}
-
 func (o *Orchestrator) buildAPI(ctx context.Context) error {
 	box, err := o.sandbox()
 	if err != nil {
@@ -281,6 +275,10 @@ func (o *Orchestrator) buildAPI(ctx context.Context) error {
 	o.api, err = operator.New(ctx, operator.Config{Listen: o.cfg.Listen, Tokens: o.cfg.Tokens}, operator.Deps{
 		Orchestrator: o.host, Log: o.log, Blobs: o.blobs, Catalogue: catalogue{o.open},
 		Trial: trial{box}, Public: o.pool.public, Status: o.status, Ready: o.ready,
+		Live: func(key []byte) (operator.Live, bool) {
+			credits, held, ok := o.door.Live(key)
+			return operator.Live{Credits: credits, InFlight: held}, ok
+		},
 	})
 	if err != nil {
 		return err
@@ -297,14 +295,7 @@ func (o *Orchestrator) listen(ctx context.Context) (err error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /ws/worker", o.door)
 	mux.Handle("/", o.api)
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(true)
-	o.server = &http.Server{
-		Handler: mux, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 64 << 10, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000},
-	}
+	o.server = operator.NewServer(mux)
 	o.onClose(o.server.Close)
 	return nil
 }
