@@ -47,7 +47,7 @@ type ringer struct {
 
 const (
 	ringerQueue = 1024
-	maxRingers  = 256       // open at once
+	maxRingers  = 1024      // open at once
 	ringerLife  = time.Hour // after which an open one makes room for others
 )
 

@@ -28,7 +28,7 @@ func (a *API) DescribeDeadLetter(ctx context.Context, req *operatorv1.DescribeDe
 	if err != nil {
 		return nil, err
 	}
-	slots, err := a.readSlots(ctx, req.Id, v.slots)
+	slots, err := a.readSlots(ctx, req.Id, v.first, v.slots)
 	if err != nil {
 		return nil, err
 	}

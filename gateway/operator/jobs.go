@@ -140,7 +140,7 @@ func (a *API) GetJob(ctx context.Context, req *operatorv1.GetJobRequest) (*opera
 	if err != nil {
 		return nil, err
 	}
-	slots, err := a.readSlots(ctx, req.Id, v.slots)
+	slots, err := a.readSlots(ctx, req.Id, v.first, v.slots)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (a *API) ExplainJob(ctx context.Context, req *operatorv1.ExplainJobRequest)
 	if err != nil {
 		return nil, err
 	}
-	slots, err := a.readSlots(ctx, req.Id, v.slots)
+	slots, err := a.readSlots(ctx, req.Id, v.first, v.slots)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,8 @@ import (
 // jobView folds a job's facts into what people read. It decides nothing.
 type jobView struct {
 	job      *operatorv1.Job
-	slots    uint32 // ever opened
+	first    uint32 // the first slot; a ringer's need not be 0
+	slots    uint32 // one more than the last slot ever opened
 	deadAtUs int64
 }
 
@@ -29,7 +30,7 @@ func (v *jobView) apply(f events.Fact, atUs int64) {
 	case *eventv1.JobSubmitted:
 		j.Spec, j.Policy = withoutAnswer(f.Spec), f.Policy
 		j.State, j.SubmittedUs, j.Wave, j.Round = operatorv1.JobState_JOB_STATE_OPEN, atUs, 1, 1
-		v.slots = f.FirstSlot + f.Slots
+		v.first, v.slots = f.FirstSlot, f.FirstSlot+f.Slots
 	case *eventv1.ReplicaReturned:
 		j.Replicas = append(j.Replicas, f)
 	case *eventv1.WaveOpened:

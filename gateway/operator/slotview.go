@@ -80,9 +80,9 @@ func (v *slotView) apply(f events.Fact, atUs int64) {
 // plain is an enum value's name for people: JOB_STATE_OPEN becomes open.
 func plain(name, prefix string) string { return strings.ToLower(strings.TrimPrefix(name, prefix)) }
 
-// readSlots folds the slots that a job opened last.
-func (a *API) readSlots(ctx context.Context, job string, opened uint32) ([]*slotView, error) {
-	first := opened - min(opened, maxShownSlots)
+// readSlots folds the slots [first, opened) of a job, or the last of them.
+func (a *API) readSlots(ctx context.Context, job string, first, opened uint32) ([]*slotView, error) {
+	first = max(min(first, opened), opened-min(opened, maxShownSlots))
 	views := make([]*slotView, 0, opened-first)
 	for slot := first; slot < opened; slot++ {
 		v := newSlotView(slot)
