@@ -38,6 +38,7 @@ type Door struct {
 	cancel context.CancelFunc
 	jobs   sync.WaitGroup                  // goroutines of the door: sessions, tests, sweeper
 	crew   *crew.Crew                      // writers and settlements
+	lobby  *socket.Lobby                   // watches sessions that rest
 	soon   atomic.Pointer[context.Context] // a deadline for many short questions; the sweeper renews it
 
 	entry  sync.Mutex // keeps enter and Close apart
@@ -83,6 +84,7 @@ func New(cfg Config, deps Deps) (*Door, error) {
 		turns:     newTurns(cfg.Benchmark.Parallel),
 		verifies:  make(chan struct{}, 4),
 		crew:      crew.New(512),
+		lobby:     socket.NewLobby(),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.renew()
@@ -121,7 +123,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s := &session{door: d, ip: ip, reader: wire.NewWorkerReader(d.cfg.MaxFrameTier3)}
 	conn, err := socket.Accept(w, r, wire.Subprotocol, d.origin(), socket.Options{
-		MaxQueue: d.cfg.MaxQueue, WriteTimeout: d.cfg.WriteTimeout, Gather: s.gather, Go: d.crew.Go,
+		MaxQueue: d.cfg.MaxQueue, WriteTimeout: d.cfg.WriteTimeout, Gather: s.gather, Go: d.crew.Go, Lobby: d.lobby,
 	})
 	if err != nil {
 		d.guard.leave(ip)
@@ -217,6 +219,7 @@ func (d *Door) shut() {
 	d.table.each(func(s *session) { s.close(err) })
 	d.jobs.Wait()
 	d.crew.Close()
+	d.lobby.Close()
 }
 
 // strip tells a slot that its worker does not have the task.

@@ -177,6 +177,7 @@ func (s *session) adopt(t *task) bool {
 	ended := s.ended
 	if !ended {
 		s.tasks[t.Token] = t
+		s.working.Store(true)
 	}
 	s.mu.Unlock()
 	if ended {

@@ -35,6 +35,7 @@ type session struct {
 
 	phase    atomic.Uint32 // wire.Phase
 	maxFrame atomic.Uint64
+	working  atomic.Bool  // was given a task since it was quiet last: keeps its reading goroutine
 	awaiting atomic.Int64 // when the meta of a payload that is still to come arrived, nanoseconds; 0: none
 	answers  chan *workerv1.BenchmarkAnswer
 
@@ -58,9 +59,10 @@ type task struct {
 	acked bool // guarded by the session's mu
 }
 
-// begin is the session's first goroutine: the handshake, on a stack that may grow. The reading goes on in another, so
-// that an idle session has a small one.
+// begin is the session's first goroutine: the handshake, on a stack that may grow. The reading goes on in others, so
+// that an idle session has a small one, or none. The door waits until finish.
 func (s *session) begin() {
+	s.door.jobs.Add(1)
 	s.conn.Ping()
 	stop := context.AfterFunc(s.door.ctx, func() {
 		s.close(wire.Errorf(workerv1.ErrorCode_ERROR_CODE_DRAINING, "the orchestrator is closing"))
@@ -75,14 +77,25 @@ func (s *session) begin() {
 		s.finish()
 		return
 	}
-	s.door.spawn(func() {
-		s.failed(s.read())
-		s.finish()
-	})
+	if !s.conn.Rest(s.listen) {
+		go s.listen()
+	}
 }
+
+// listen is the goroutine that reads. A session that has nothing to do rests without one.
+func (s *session) listen() {
+	if err := s.read(); err != errRests {
+		s.failed(err)
+		s.finish()
+	}
+}
+
+// errRests means that the session has not ended: listen is called again.
+var errRests = errors.New("gateway: session rests")
 
 // finish waits for the peer to take our last words, then frees what the connection held.
 func (s *session) finish() {
+	defer s.door.jobs.Done()
 	s.conn.Discard()
 	s.door.guard.leave(s.ip)
 }
@@ -106,18 +119,32 @@ func (s *session) failed(err error) {
 	s.drop(err)
 }
 
-// read takes messages until the connection or the protocol breaks. Its frame is all of ours that stays on the stack of
-// an idle session, so it is kept small: everything else is behind step.
+// read takes messages until the session rests, or the connection or the protocol breaks. Its frame is all of ours that
+// stays on the stack of a session that waits, so it is kept small: everything else is behind step.
 func (s *session) read() error {
 	for {
-		binary, body, err := s.conn.Next()
-		if err == nil {
-			err = s.step(binary, body)
+		if s.conn.Await() {
+			binary, body, err := s.conn.Next()
+			if err == nil {
+				err = s.step(binary, body)
+			}
+			if err != nil {
+				return err
+			}
+		} else if s.working.Load() && s.silent() {
+			s.working.Store(false)
 		}
-		if err != nil {
-			return err
+		if !s.working.Load() && s.conn.Rest(s.listen) {
+			return errRests
 		}
 	}
+}
+
+// silent reports whether nothing but answers to pings has come for a while. A task that is given at this very moment
+// does no harm: its ack will find the session resting, and wake it.
+func (s *session) silent() bool {
+	const calm = 2 // seconds
+	return s.conn.Heard().Unix()-s.window.second >= calm && s.busy() == 0
 }
 
 // step acts on one WebSocket message.

@@ -42,6 +42,9 @@ func (s *session) enter(t actors.Task) (why string) {
 		return "worker is draining"
 	}
 	s.tasks[t.Token] = &task{Task: t, acked: t.Acked}
+	if !s.working.Load() {
+		s.working.Store(true)
+	}
 	return ""
 }
 

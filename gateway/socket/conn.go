@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -22,7 +23,8 @@ const (
 	DefaultWriteTimeout = 10 * time.Second
 
 	// The library's read buffer only has to hold a frame's header: duct has the real one.
-	readBuffer = 256
+	// More than 256, or the library does not take it from hijack.
+	readBuffer = 512
 	// A worker's messages are masked, so they are copied; this is the size of a fragment.
 	dialWriteBuffer   = 64 << 10
 	acceptWriteBuffer = 4 << 10
@@ -38,6 +40,8 @@ type Options struct {
 	Gather func()
 	// Go starts the goroutine that writes. Default: the go statement.
 	Go func(func())
+	// Lobby, if set, watches the connection while it rests. It MUST be closed after the connection.
+	Lobby *Lobby
 }
 
 // Conn is one WebSocket connection. Next and Read belong to one goroutine; everything else is for any.
@@ -50,13 +54,19 @@ type Conn struct {
 	pongs    atomic.Int64
 	next     [1]byte // scratch of Read
 
+	// Of an accepted connection: what ws reads from, and the pooled reader whose buffer it has, nil while there is none.
+	// Owned by the one who reads.
+	in     *bufio.Reader
+	lender *bufio.Reader
+
 	send sync.Mutex // held while messages are handed to ws: keeps those of one Send together
 }
 
 // Accept takes over a request. On an error the answer has been given.
 func Accept(w http.ResponseWriter, r *http.Request, subprotocol string, origin func(*http.Request) bool, opt Options) (*Conn, error) {
 	up := websocket.Upgrader{
-		ReadBufferSize: readBuffer, WriteBufferSize: acceptWriteBuffer, WriteBufferPool: &acceptBuffers,
+		// A read buffer size of zero makes the library take the reader of hijack.
+		WriteBufferSize: acceptWriteBuffer, WriteBufferPool: &acceptBuffers,
 		Subprotocols: []string{subprotocol}, CheckOrigin: origin,
 	}
 	c := newConn(opt)
@@ -212,15 +222,25 @@ func (c *Conn) Ping() {
 }
 
 func (c *Conn) pong(data string) error {
-	c.pongs.Add(1)
-	sent := c.pinged.Load()
-	if len(data) == 8 && binary.BigEndian.Uint64([]byte(data)) == uint64(sent) {
-		took := max(time.Now().UnixNano()-sent, 1)
-		if old := c.rtt.Load(); old == 0 || took < old {
-			c.rtt.Store(took)
-		}
+	if len(data) == 8 {
+		c.answered(binary.BigEndian.Uint64([]byte(data)))
+	} else {
+		c.pongs.Add(1)
 	}
 	return nil
+}
+
+// answered takes what a ping of ours said, or what a peer makes up.
+func (c *Conn) answered(said uint64) {
+	c.pongs.Add(1)
+	sent := c.pinged.Load()
+	if said != uint64(sent) {
+		return
+	}
+	took := max(time.Now().UnixNano()-sent, 1)
+	if old := c.rtt.Load(); old == 0 || took < old {
+		c.rtt.Store(took)
+	}
 }
 
 // RTT is the lowest round trip that a ping has seen; 0 when none was answered.

@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -15,6 +16,8 @@ const (
 	chunkSize = 32 << 10
 	// loanSize is from where on the bytes of a message are written from where they are, instead of being copied.
 	loanSize = 16 << 10
+	// tinySize is up to where a lone message does not get a chunk of its own: thousands are pinged at a time.
+	tinySize = 32
 )
 
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
@@ -29,6 +32,7 @@ type duct struct {
 	raw          net.Conn
 	readable     syscall.RawConn // nil: raw has none
 	writeTimeout time.Duration
+	lobby        *Lobby // nil: nobody watches
 	gather       func() // asked before each write for what has gathered meanwhile; may be nil
 	start        func(func())
 	writer       func() // flush, made once
@@ -41,6 +45,8 @@ type duct struct {
 	tryRead  func(uintptr) bool // made once: a closure per read would be garbage
 	readN    int
 	readErr  error
+	watched  bool  // the lobby knows the descriptor; owned by the reader
+	fd       int32 // as the lobby knows it; guarded by the lobby's mu
 
 	mu       sync.Mutex
 	queue    []segment // guarded by mu; the last one may grow
@@ -51,6 +57,7 @@ type duct struct {
 	lend     bool      // large writes may be kept by reference; guarded by the sender's lock
 	ending   bool      // close when the queue is empty; guarded by mu
 	err      error     // of a write; guarded by mu
+	sleeper  func()    // called once when there is something to read or the end has come; guarded by mu
 	closed   chan struct{}
 	once     sync.Once
 }
@@ -61,7 +68,7 @@ type segment struct {
 }
 
 func newDuct(raw net.Conn, opt Options) *duct {
-	d := &duct{raw: raw, writeTimeout: opt.writeTimeout(), gather: opt.Gather, start: opt.Go, closed: make(chan struct{})}
+	d := &duct{raw: raw, writeTimeout: opt.writeTimeout(), lobby: opt.Lobby, gather: opt.Gather, start: opt.Go, closed: make(chan struct{})}
 	if d.start == nil {
 		d.start = func(f func()) { go f() }
 	}
@@ -140,9 +147,12 @@ func (d *duct) Write(p []byte) (int, error) {
 		return 0, d.err
 	}
 	d.queued += len(p)
-	if d.lend && len(p) >= loanSize {
+	switch {
+	case d.lend && len(p) >= loanSize:
 		d.queue = append(d.queue, segment{b: p})
-	} else {
+	case len(p) <= tinySize && len(d.queue) == 0:
+		d.queue = append(d.queue, segment{b: bytes.Clone(p)})
+	default:
 		d.copyIn(p)
 	}
 	d.wake()
@@ -281,6 +291,7 @@ func (d *duct) end(linger time.Duration) {
 	d.ending = true
 	d.wake()
 	d.mu.Unlock()
+	d.rouse()
 }
 
 // Close closes at once; what is queued is lost.
@@ -295,6 +306,10 @@ func (d *duct) Close() error {
 			d.drop()
 		}
 		d.mu.Unlock()
+		d.rouse()
+		if d.lobby != nil {
+			d.lobby.forget(d)
+		}
 		err = d.raw.Close()
 		close(d.closed)
 	})

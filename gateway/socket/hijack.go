@@ -20,5 +20,10 @@ func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	h.conn.duct = newDuct(raw, h.opt)
+	if rw.Reader.Buffered() == 0 { // else the library refuses
+		h.conn.in = new(bufio.Reader)
+		h.conn.borrow()
+		rw.Reader = h.conn.in
+	}
 	return h.conn.duct, rw, nil
 }
