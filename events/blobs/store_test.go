@@ -164,14 +164,32 @@ func TestSweep(t *testing.T) {
 		if _, err := s.Sweep(ctx, wanted, 0); !errors.Is(err, ErrConfig) {
 			t.Errorf("any age: %v", err)
 		}
-		var done Swept
+		var done, dry Swept
 		deadline := time.Now().Add(10 * time.Second)
+		for dry.Removed < 4 && time.Now().Before(deadline) {
+			var err error
+			if dry, err = s.Orphans(ctx, wanted, time.Nanosecond); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want := int64(4*1000 + (1+2+3+4)*40_000); dry.Removed != 4 || dry.Bytes != want {
+			t.Errorf("orphans: %+v, want %d bytes", dry, want)
+		}
+		for i, ref := range refs {
+			if ok, err := s.Has(ctx, ref.Sum); !ok || err != nil {
+				t.Errorf("blob %d, not swept yet: %v, %v", i, ok, err)
+			}
+		}
 		for done.Removed < 4 && time.Now().Before(deadline) { // until they are a nanosecond old by every clock
 			got, err := s.Sweep(ctx, wanted, time.Nanosecond)
 			if err != nil {
 				t.Fatal(err)
 			}
 			done.Removed += got.Removed
+			done.Bytes += got.Bytes
+		}
+		if done.Bytes != dry.Bytes {
+			t.Errorf("removed %d bytes, want %d", done.Bytes, dry.Bytes)
 		}
 		for i, ref := range refs {
 			ok, err := s.Has(ctx, ref.Sum)

@@ -16,7 +16,7 @@ import (
 
 func (a *app) logCommand() *cobra.Command {
 	c := &cobra.Command{Use: "log", Short: "Look after the event log of a data folder (the orchestrator must be stopped)"}
-	c.AddCommand(a.logFsck(), a.logBackup())
+	c.AddCommand(a.logFsck(), a.logBackup(), a.logSweep())
 	return c
 }
 

@@ -12,9 +12,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/blobs"
 	"github.com/shardy-network/orchestrator/events/pebblelog"
 	"github.com/shardy-network/orchestrator/gateway/operator"
 	"github.com/shardy-network/orchestrator/gateway/operator/operatortest"
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
 func TestMain(m *testing.M) {
@@ -33,6 +36,7 @@ func TestMain(m *testing.M) {
 //	replace REGEXP TEXT A
 //	workers HOW         what the workers of the world do with their tasks
 //	mklog FOLDER        an empty event log
+//	putblob FOLDER A    content in the store of a data folder that no fact names
 //
 // Files follow as "-- name --" and the text. A is a file, or stdout.
 type script struct {
@@ -209,6 +213,8 @@ func (s *script) prepare(w []string) string {
 		if log, err = pebblelog.Open(logDir(s.path(w[1])), pebblelog.Options{}); err == nil {
 			err = log.Close()
 		}
+	case "putblob":
+		err = putBlob(s.path(w[1]), []byte(s.read(w[2])))
 	case "mode", "chmod":
 		var want uint64
 		if want, err = strconv.ParseUint(w[1], 8, 32); err != nil {
@@ -236,4 +242,24 @@ func firstWord(text string) string {
 		return words[0]
 	}
 	return ""
+}
+
+// putBlob puts content into the store of a stopped orchestrator's data folder, and a fact after it: content that is
+// staged in the log becomes durable with an append.
+func putBlob(dataDir string, data []byte) error {
+	log, err := openLog(dataDir)
+	if err != nil {
+		return err
+	}
+	store, err := blobs.Open(context.Background(), filepath.Join(dataDir, "blobs"), blobs.Options{Log: log})
+	if err != nil {
+		return errors.Join(err, log.Close())
+	}
+	_, err = store.Put(context.Background(), data)
+	if err == nil {
+		_, err = log.Append(context.Background(), "shard-1", events.Any, events.Draft{
+			ID: events.NewCommandID(data).Event(0), Type: events.TypeOf(&eventv1.ShardTaken{}),
+		})
+	}
+	return errors.Join(err, store.Close(), log.Close())
 }
