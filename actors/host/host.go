@@ -68,7 +68,7 @@ type Config struct {
 
 	Shards          int           // default 256
 	EntityMailbox   int           // commands waiting for one entity; default 1,024
-	IdleAfter       time.Duration // an open entity without commands leaves memory; default 1 min
+	IdleAfter       time.Duration // an open entity without commands leaves memory; default 1 min; a worker after 3 CountEvery
 	AppendTimeout   time.Duration // after which the outcome of an append is unknown; 0: as long as the log takes (embedded logs)
 	ReconnectGrace  time.Duration // after a start with open work, before anything restored is timed out; default 15 s
 	RefereeQueue    int           // requests waiting for the referee; default 256

@@ -32,9 +32,10 @@ import (
 // download the output, for which reason inner stages of pipelines make the best ringers, yet any job is taken. A chosen
 // job whose ringer was not submitted when the process ended gets none.
 type ringers struct {
-	host  *Host
-	key   []byte
-	queue chan string // jobs that were chosen; what does not fit has no ringer
+	host   *Host
+	key    []byte
+	choice [sha256.Size]byte // of the key: the choice looks at every verified job, and must be cheap
+	queue  chan string       // jobs that were chosen; what does not fit has no ringer
 
 	mu   sync.Mutex
 	open []ringer // submitted and not decided, oldest first
@@ -52,7 +53,9 @@ const (
 )
 
 func newRingers(h *Host, key []byte) *ringers {
-	return &ringers{host: h, key: slices.Clone(key), queue: make(chan string, ringerQueue)}
+	r := &ringers{host: h, key: slices.Clone(key), queue: make(chan string, ringerQueue)}
+	r.choice = [sha256.Size]byte(r.draw("choose", ""))
+	return r
 }
 
 // see takes note of verdicts. It runs on the goroutines of all jobs, and decides most of them by one look.
@@ -94,7 +97,9 @@ func (r *ringers) chosen(id string, perMillion uint32) bool {
 	if perMillion == 0 {
 		return false
 	}
-	hi, _ := bits.Mul64(binary.BigEndian.Uint64(r.draw("choose", id)), policy.PerMillion)
+	var buf [sha256.Size + events.EntityIDLen]byte
+	sum := sha256.Sum256(append(append(buf[:0], r.choice[:]...), id...))
+	hi, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:8]), policy.PerMillion)
 	return hi < uint64(perMillion)
 }
 

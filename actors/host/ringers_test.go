@@ -324,3 +324,13 @@ func TestOpenRingersAreBounded(t *testing.T) {
 		f.end()
 	})
 }
+
+// BenchmarkChoice is what every verified job pays for the few that are issued again.
+func BenchmarkChoice(b *testing.B) {
+	r := newRingers(nil, []byte("one"))
+	id := events.DeriveEntityID([]byte("job"))
+	b.ReportAllocs()
+	for b.Loop() {
+		r.chosen(id, 10_000)
+	}
+}

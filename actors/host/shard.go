@@ -28,7 +28,8 @@ type shard struct {
 	mu        sync.Mutex
 	kids      map[actors.Address]*entry
 	byPID     map[string]*entry
-	lru       *list.List // of *entry with a live actor, least recently used first
+	lru       *list.List // of *entry with a live actor, least recently used first; workers have their own
+	workers   *list.List // the same of workers
 	deadlines deadlines
 	closed    bool
 	drained   chan struct{} // closed when closed and the last kid is gone
@@ -49,7 +50,7 @@ type spawn struct{ addr actors.Address }
 func newShard(h *Host, index int) *shard {
 	s := &shard{
 		host: h, index: index, drained: make(chan struct{}),
-		kids: map[actors.Address]*entry{}, byPID: map[string]*entry{}, lru: list.New(),
+		kids: map[actors.Address]*entry{}, byPID: map[string]*entry{}, lru: list.New(), workers: list.New(),
 	}
 	s.deadlines.init(s)
 	s.entities = actor.PropsFromProducer(func() actor.Actor { return &entityActor{shard: s} },
@@ -102,7 +103,7 @@ func (s *shard) route(o *order) {
 		return
 	}
 	e.used = time.Now()
-	s.lru.MoveToBack(e.at)
+	s.order(e.addr).MoveToBack(e.at)
 	s.host.system.Root.Send(e.pid, o) // under mu: no order may be queued behind the poison
 	s.mu.Unlock()
 }
@@ -120,7 +121,7 @@ func (s *shard) spawn(ctx actor.Context, addr actors.Address) {
 	defer s.mu.Unlock()
 	e := s.kids[addr]
 	e.pid, e.used, e.at = pid, time.Now(), nil
-	e.at = s.lru.PushBack(e)
+	e.at = s.order(addr).PushBack(e)
 	s.byPID[pid.Id] = e
 	for _, o := range e.buf {
 		s.host.system.Root.Send(pid, o)
@@ -183,7 +184,7 @@ func (s *shard) retire(addr actors.Address) {
 // bury poisons an entity's actor. The caller holds mu.
 func (s *shard) bury(e *entry) {
 	e.stopping = true
-	s.lru.Remove(e.at)
+	s.order(e.addr).Remove(e.at)
 	s.host.system.Root.Poison(e.pid)
 }
 
@@ -196,7 +197,7 @@ func (s *shard) buried(ctx actor.Context, who *actor.PID) {
 		return
 	}
 	if !e.stopping {
-		s.lru.Remove(e.at)
+		s.order(e.addr).Remove(e.at)
 	}
 	delete(s.byPID, who.Id)
 	e.pid, e.at, e.stopping = nil, nil, false
@@ -219,11 +220,25 @@ func (s *shard) buried(ctx actor.Context, who *actor.PID) {
 	}
 }
 
-// sweep lets entities leave that have had no order since before.
-func (s *shard) sweep(before time.Time) {
+// order is the list that an entity is in while its actor lives.
+func (s *shard) order(addr actors.Address) *list.List {
+	if addr.Room == actors.WorkerRoom {
+		return s.workers
+	}
+	return s.lru
+}
+
+// sweep lets workers leave that have had no order since quiet, and other entities that have had none since before.
+func (s *shard) sweep(before, quiet time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for el := s.lru.Front(); el != nil; el = s.lru.Front() {
+	s.buryUnused(s.lru, before)
+	s.buryUnused(s.workers, quiet)
+}
+
+// buryUnused buries who has had no order since before. The caller holds mu.
+func (s *shard) buryUnused(order *list.List, before time.Time) {
+	for el := order.Front(); el != nil; el = order.Front() {
 		e := el.Value.(*entry)
 		if e.used.After(before) {
 			return
@@ -279,13 +294,15 @@ func (s *shard) size() (entities, armed int) {
 
 // sweep is the host's one ticker for passivation.
 func (h *Host) sweep() {
-	t := time.NewTicker(max(h.cfg.IdleAfter/4, time.Millisecond))
+	// Of a worker that works something is recorded every CountEvery: it stays. Thousands that only wait do not.
+	quiet := min(3*h.cfg.CountEvery, h.cfg.IdleAfter)
+	t := time.NewTicker(max(quiet/4, time.Millisecond))
 	defer t.Stop()
 	for {
 		select {
 		case now := <-t.C:
 			for _, s := range h.shards {
-				s.sweep(now.Add(-h.cfg.IdleAfter))
+				s.sweep(now.Add(-h.cfg.IdleAfter), now.Add(-quiet))
 			}
 		case <-h.ctx.Done():
 			return
