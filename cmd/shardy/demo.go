@@ -33,7 +33,7 @@ func demoCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&cfg.DataDir, "data-dir", "", "keep log, blobs and picture here; default: a new temporary folder")
+	flags.StringVar(&cfg.DataDir, "data-dir", "", "keep log, blobs and picture here, in a folder without a log; default: a new temporary folder")
 	flags.IntVar(&cfg.Workers, "workers", 4, "honest workers")
 	flags.IntVar(&cfg.Liars, "liars", 1, "workers that sign wrong results")
 	flags.IntVar(&cfg.Droppers, "droppers", 1, "workers that cut their connection in mid-task")

@@ -146,6 +146,7 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			ignoreFileSizeSignal()
 			o, err := orchestrator.New(cmd.Context(), cfg)
 			if err != nil {
 				return err

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/shardy-network/orchestrator/cmd/shardy/examples"
+	"github.com/shardy-network/orchestrator/cmd/shardy/orchestrator"
 	"github.com/shardy-network/orchestrator/cmd/shardy/process"
 	"github.com/shardy-network/orchestrator/gateway/agent"
 )
@@ -29,7 +30,7 @@ var (
 
 // Config of a demo. Validate names the limits.
 type Config struct {
-	DataDir  string // kept afterwards; empty: a new temporary folder, also kept
+	DataDir  string // without a log; kept afterwards; empty: a new temporary folder, also kept
 	Workers  int    // honest workers
 	Liars    int    // workers that sign wrong results
 	Droppers int    // workers that drop their socket in mid-task
@@ -162,6 +163,10 @@ func (d *show) prepare() error {
 			return err
 		}
 		d.dir = dir
+	}
+	if _, err := os.Stat(orchestrator.LogDir(d.dir)); err == nil {
+		return fmt.Errorf("%w: --data-dir %s holds a log already, and figures are told of a new one; to look into it: shardy serve --data-dir %s",
+			ErrFlags, d.dir, d.dir)
 	}
 	logs := filepath.Join(d.dir, "processes")
 	if err := os.MkdirAll(logs, 0o700); err != nil {
