@@ -46,6 +46,12 @@ func (Groth16) Verify(e Evidence) error {
 	return claim.check(key, signals)
 }
 
+// CheckKey refuses with ErrKey what Verify could not use as a verification key.
+func (Groth16) CheckKey(key []byte) error {
+	_, err := decodeKey(key)
+	return err
+}
+
 // groth16Key is a decoded verification key.
 type groth16Key struct {
 	alpha              bn254.G1Affine

@@ -39,6 +39,18 @@ func TestGroth16AcceptsWhatSnarkjsProved(t *testing.T) {
 	}
 }
 
+func TestGroth16ChecksKeysAlone(t *testing.T) {
+	e := vector(t)
+	if err := (Groth16{}).CheckKey(e.Key); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range [][]byte{nil, []byte("{}"), e.Proof, e.Key[:len(e.Key)/2]} {
+		if err := (Groth16{}).CheckKey(bad); !errors.Is(err, ErrKey) {
+			t.Errorf("%.20q: %v", bad, err)
+		}
+	}
+}
+
 func TestGroth16RefutesFalseStatements(t *testing.T) {
 	for name, change := range map[string]func(e *Evidence){
 		"another output": func(e *Evidence) { e.Output = []byte(`["1066793176","7"]`) },

@@ -72,6 +72,7 @@ var mappings = []mapping{
 	{errUnended, connect.CodeFailedPrecondition, "UNENDED"},
 	{errModule, connect.CodeFailedPrecondition, "MODULE_UNKNOWN"},
 	{errBlob, connect.CodeFailedPrecondition, "BLOB_UNKNOWN"},
+	{errKey, connect.CodeInvalidArgument, "VERIFICATION_KEY"},
 	{errClosing, connect.CodeUnavailable, "CLOSING"},
 	{ErrPage, connect.CodeInvalidArgument, "PAGE_TOKEN"},
 

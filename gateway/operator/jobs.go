@@ -110,7 +110,7 @@ func (a *API) prepareJob(ctx context.Context, c *caller, now standing, job *oper
 	return &eventv1.Command_SubmitJob{SubmitJob: &eventv1.SubmitJob{Spec: spec, Policy: policy}}, nil
 }
 
-// prepareInput stores the payload, or checks that the input that is named is there.
+// prepareInput stores the payload, or checks that the input that is named is there; likewise the verification key.
 func (a *API) prepareInput(ctx context.Context, spec *eventv1.JobSpec, payload []byte, limit uint64) error {
 	if len(payload) > 0 {
 		if spec.Input != nil {
@@ -127,10 +127,7 @@ func (a *API) prepareInput(ctx context.Context, spec *eventv1.JobSpec, payload [
 	} else if err := a.checkContent(ctx, "input", spec.Input, limit); err != nil {
 		return err
 	}
-	if key := spec.GetProof().GetVerificationKey(); key != nil {
-		return a.checkContent(ctx, "proof.verification_key", key, MaxBlobBytes)
-	}
-	return nil
+	return a.checkKey(ctx, spec.GetProof())
 }
 
 // GetJob shows a job with its slots.

@@ -33,6 +33,7 @@ type API struct {
 	modules  *moduleIndex
 	policies *policyCache
 	tenants  tenantBook
+	keys     goodKeys
 	trials   chan struct{} // one token per module admission at work
 
 	ctx     context.Context // ends with Close, and ends every stream

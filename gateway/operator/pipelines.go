@@ -45,7 +45,7 @@ func (a *API) SubmitPipeline(ctx context.Context, req *operatorv1.SubmitPipeline
 		return nil, refuse("stages", "1 to 16 of them")
 	}
 	for i, stage := range spec.Stages {
-		if err := a.prepareStage(c, now, tenant, stage); err != nil {
+		if err := a.prepareStage(ctx, c, now, tenant, stage); err != nil {
 			return nil, fmt.Errorf("stage %d: %w", i, err)
 		}
 	}
@@ -66,7 +66,7 @@ func (a *API) SubmitPipeline(ctx context.Context, req *operatorv1.SubmitPipeline
 }
 
 // prepareStage checks a stage's template and resolves its policy.
-func (a *API) prepareStage(c *caller, now standing, tenant string, stage *eventv1.StageSpec) error {
+func (a *API) prepareStage(ctx context.Context, c *caller, now standing, tenant string, stage *eventv1.StageSpec) error {
 	work := stage.GetTemplate()
 	switch {
 	case work == nil:
@@ -93,6 +93,9 @@ func (a *API) prepareStage(c *caller, now standing, tenant string, stage *eventv
 	}
 	if !a.modules.admitted(work.Module) {
 		return errModule
+	}
+	if err := a.checkKey(ctx, work.Proof); err != nil {
+		return err
 	}
 	policy, err := now.resolve(work.Kind, wishes(stage.Policy))
 	stage.Policy = policy

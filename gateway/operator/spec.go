@@ -175,7 +175,7 @@ func checkProof(p *eventv1.ProofSpec) error {
 		}
 		return nil
 	case eventv1.ProofSystem_PROOF_SYSTEM_GROTH16_BN254:
-		return checkRef("proof.verification_key", p.VerificationKey, MaxBlobBytes)
+		return checkRef("proof.verification_key", p.VerificationKey, MaxKeyBytes)
 	default:
 		return refuse("proof.system", "unknown")
 	}
