@@ -40,6 +40,9 @@ func (e *entityActor) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		e.name(ctx.Self().Id)
+	case *actor.Stopped:
+		// The actor library's list of children keeps some of the dead until it grows again.
+		e.entity, e.job, e.loaded = nil, nil, false
 	case *order:
 		e.handle(m)
 		if e.loaded && e.entity.Done() {
