@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strings"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -15,7 +14,7 @@ import (
 )
 
 // wake makes a restarted entity load its stream, so that effects which were lost with it are repeated.
-type wake struct{}
+type wake struct{ addr actors.Address }
 
 // maxConflicts bounds the lost races absorbed for one command.
 const maxConflicts = 5
@@ -36,19 +35,14 @@ type entityActor struct {
 }
 
 func (e *entityActor) Receive(ctx actor.Context) {
-	defer e.logPanic()
+	defer e.logPanic(ctx)
 	switch m := ctx.Message().(type) {
-	case *actor.Started:
-		e.name(ctx.Self().Id)
-	case *actor.Stopped:
-		// The actor library's list of children keeps some of the dead until it grows again.
-		e.entity, e.job, e.loaded = nil, nil, false
 	case *order:
+		e.become(m.to)
 		e.handle(m)
-		if e.loaded && e.entity.Done() {
-			e.shard.retire(e.addr)
-		}
+		e.shard.handled(e.addr, e.loaded && e.entity.Done())
 	case wake:
+		e.become(m.addr)
 		if !e.loaded {
 			if err := e.load(nil); err != nil {
 				panic(err)
@@ -58,17 +52,21 @@ func (e *entityActor) Receive(ctx actor.Context) {
 	}
 }
 
-// name learns whose actor this is: a process id ends in the entity's stream.
-func (e *entityActor) name(pid string) {
-	e.stream = pid[strings.LastIndexByte(pid, '/')+1:]
-	room, id, _ := strings.Cut(e.stream, "-")
-	e.addr = actors.Address{Room: room, ID: id}
-	e.kind, _ = e.shard.host.cfg.Rooms(room)
+// become makes the actor the shell of this entity, which is not loaded yet; the one before has left memory.
+func (e *entityActor) become(addr actors.Address) {
+	if e.addr == addr {
+		return
+	}
+	*e = entityActor{shard: e.shard, addr: addr, stream: addr.Stream()}
+	e.kind, _ = e.shard.host.cfg.Rooms(addr.Room)
 }
 
 // logPanic keeps the stack that the supervisor does not log.
-func (e *entityActor) logPanic() {
+func (e *entityActor) logPanic(ctx actor.Context) {
 	if r := recover(); r != nil {
+		if _, ok := ctx.Message().(*order); ok {
+			e.shard.handled(e.addr, false)
+		}
 		e.shard.host.counters.panics.Add(1)
 		e.shard.host.cfg.Logger.Error("entity failed", "stream", e.stream, "reason", r, "stack", string(debug.Stack()))
 		panic(r)

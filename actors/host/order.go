@@ -1,8 +1,6 @@
 package host
 
 import (
-	"github.com/asynkron/protoactor-go/actor"
-
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
@@ -28,26 +26,6 @@ func (o *order) answer(reply any, err error) {
 	if o.done != nil {
 		o.done(reply, err)
 	}
-}
-
-// limited is an unbounded mailbox that refuses orders beyond a limit: the sender hears ErrBusy at once. Lifecycle
-// messages always pass. (protoactor's own bounded mailboxes spin, deadlock or lose.)
-type limited struct {
-	actor.Mailbox
-	max int
-}
-
-func limitedMailbox(max int) actor.MailboxProducer {
-	inner := actor.UnboundedLockfree()
-	return func() actor.Mailbox { return &limited{inner(), max} }
-}
-
-func (l *limited) PostUserMessage(m any) {
-	if o, ok := m.(*order); ok && l.UserMessageCount() >= l.max {
-		o.answer(nil, ErrBusy)
-		return
-	}
-	l.Mailbox.PostUserMessage(m)
 }
 
 // mailboxes run on goroutines that are used again: a new one would grow its stack through every decision. An entity

@@ -23,13 +23,15 @@ type shard struct {
 	index    int
 	pid      *actor.PID
 	entities *actor.Props // of every entity: its name tells whose it is
+	spawned  int          // actors so far; owned by the shard's actor
 	epoch    uint64       // revision of this shard's ShardTaken; set once before the first entity is spawned
 
 	mu        sync.Mutex
 	kids      map[actors.Address]*entry
 	byPID     map[string]*entry
-	lru       *list.List // of *entry with a live actor, least recently used first; workers have their own
-	workers   *list.List // the same of workers
+	lru       *list.List   // of *entry with a live actor, least recently used first; workers have their own
+	workers   *list.List   // the same of workers
+	free      []*actor.PID // actors whose entity has left memory, ready for the next one; at most maxFree
 	deadlines deadlines
 	closed    bool
 	drained   chan struct{} // closed when closed and the last kid is gone
@@ -39,6 +41,7 @@ type shard struct {
 type entry struct {
 	addr     actors.Address
 	pid      *actor.PID // nil while the shard's actor has not spawned it
+	pending  int        // orders sent to pid that it has not handled
 	stopping bool       // poisoned: orders wait in buf until it is gone
 	buf      []*order   // limited like a mailbox
 	used     time.Time
@@ -54,11 +57,11 @@ func newShard(h *Host, index int) *shard {
 	}
 	s.deadlines.init(s)
 	s.entities = actor.PropsFromProducer(func() actor.Actor { return &entityActor{shard: s} },
-		actor.WithMailbox(limitedMailbox(h.cfg.EntityMailbox)), actor.WithDispatcher(warm{h}))
+		actor.WithMailbox(actor.UnboundedLockfree()), actor.WithDispatcher(warm{h}))
 	props := actor.PropsFromProducer(
 		func() actor.Actor { return (*shardActor)(s) },
 		actor.WithMailbox(actor.UnboundedLockfree()), actor.WithDispatcher(warm{h}),
-		actor.WithSupervisor(backoff{min: 50 * time.Millisecond, max: 5 * time.Second, window: time.Minute}),
+		actor.WithSupervisor(backoff{shard: s, min: 50 * time.Millisecond, max: 5 * time.Second, window: time.Minute}),
 	)
 	s.pid = h.system.Root.SpawnPrefix(props, "shard-"+strconv.Itoa(index))
 	return s
@@ -86,12 +89,10 @@ func (s *shard) route(o *order) {
 		return
 	}
 	e := s.kids[o.to]
+	if e == nil {
+		e = s.admit(o.to)
+	}
 	switch {
-	case e == nil:
-		s.kids[o.to] = &entry{addr: o.to, buf: []*order{o}}
-		s.mu.Unlock()
-		s.host.system.Root.Send(s.pid, &spawn{o.to})
-		return
 	case e.pid == nil || e.stopping:
 		if len(e.buf) >= s.host.cfg.EntityMailbox {
 			s.mu.Unlock()
@@ -99,13 +100,49 @@ func (s *shard) route(o *order) {
 			return
 		}
 		e.buf = append(e.buf, o)
+	case e.pending >= s.host.cfg.EntityMailbox:
 		s.mu.Unlock()
+		o.answer(nil, ErrBusy)
 		return
+	default:
+		e.used = time.Now()
+		s.order(e.addr).MoveToBack(e.at)
+		s.send(e, o)
 	}
-	e.used = time.Now()
-	s.order(e.addr).MoveToBack(e.at)
-	s.host.system.Root.Send(e.pid, o) // under mu: no order may be queued behind the poison
 	s.mu.Unlock()
+}
+
+// admit makes an entry for an entity that is not in memory: in an actor that is free, or in one to be spawned. The
+// caller holds mu.
+func (s *shard) admit(addr actors.Address) *entry {
+	e := s.enter(addr)
+	if last := len(s.free) - 1; last >= 0 {
+		s.settle(e, s.free[last])
+		s.free = s.free[:last]
+		return e
+	}
+	s.host.system.Root.Send(s.pid, &spawn{addr})
+	return e
+}
+
+func (s *shard) enter(addr actors.Address) *entry {
+	e := &entry{addr: addr}
+	s.kids[addr] = e
+	return e
+}
+
+// settle gives an entity its actor. The caller holds mu.
+func (s *shard) settle(e *entry, pid *actor.PID) {
+	e.pid, e.used = pid, time.Now()
+	e.at = s.order(e.addr).PushBack(e)
+	s.byPID[pid.Id] = e
+}
+
+// send hands an order to an entity's actor. The caller holds mu: no order may be queued behind the poison, nor after
+// the actor was set free.
+func (s *shard) send(e *entry, o *order) {
+	e.pending++
+	s.host.system.Root.Send(e.pid, o)
 }
 
 // spawn brings an entity to life and hands it what waited. It runs in the shard's actor.
@@ -113,18 +150,17 @@ func (s *shard) spawn(ctx actor.Context, addr actors.Address) {
 	if s.epoch == 0 {
 		s.take()
 	}
-	pid, err := ctx.SpawnNamed(s.entities, addr.Stream())
+	s.spawned++
+	pid, err := ctx.SpawnNamed(s.entities, strconv.Itoa(s.spawned))
 	if err != nil {
-		panic(fmt.Errorf("spawn %s: %w", addr.Stream(), err))
+		panic(fmt.Errorf("spawn for %s: %w", addr.Stream(), err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.kids[addr]
-	e.pid, e.used, e.at = pid, time.Now(), nil
-	e.at = s.order(addr).PushBack(e)
-	s.byPID[pid.Id] = e
+	s.settle(e, pid)
 	for _, o := range e.buf {
-		s.host.system.Root.Send(pid, o)
+		s.send(e, o)
 	}
 	e.buf = nil
 	if s.closed {
@@ -172,13 +208,41 @@ func (s *shard) take() {
 	}
 }
 
-// retire lets an entity leave memory. Orders that are already queued are handled first.
-func (s *shard) retire(addr actors.Address) {
+// maxFree bounds the actors that wait for an entity.
+const maxFree = 64
+
+// handled follows every order that an entity's actor has dealt with. An entity that is done and has no more orders
+// leaves memory, and its actor is free for the next one: most entities live for a few milliseconds.
+func (s *shard) handled(addr actors.Address, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.kids[addr]; e != nil && e.pid != nil && !e.stopping {
-		s.bury(e)
+	e := s.kids[addr]
+	if e == nil {
+		return
 	}
+	e.pending--
+	if !done || e.pending > 0 || e.stopping || s.closed {
+		return
+	}
+	if len(s.free) >= maxFree {
+		s.bury(e)
+		return
+	}
+	s.order(addr).Remove(e.at)
+	delete(s.byPID, e.pid.Id)
+	delete(s.kids, addr)
+	s.free = append(s.free, e.pid)
+}
+
+// entityOf says whose actor this is.
+func (s *shard) entityOf(pid *actor.PID) (actors.Address, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.byPID[pid.Id]
+	if e == nil {
+		return actors.Address{}, false
+	}
+	return e.addr, true
 }
 
 // bury poisons an entity's actor. The caller holds mu.
@@ -200,7 +264,7 @@ func (s *shard) buried(ctx actor.Context, who *actor.PID) {
 		s.order(e.addr).Remove(e.at)
 	}
 	delete(s.byPID, who.Id)
-	e.pid, e.at, e.stopping = nil, nil, false
+	e.pid, e.at, e.stopping, e.pending = nil, nil, false, 0
 	again := len(e.buf) > 0 && !s.closed
 	if !again {
 		delete(s.kids, e.addr)
@@ -256,6 +320,10 @@ func (s *shard) close() {
 	}
 	s.closed = true
 	s.deadlines.stop()
+	for _, pid := range s.free { // they are waited for like entities
+		s.settle(s.enter(actors.Address{ID: pid.Id}), pid)
+	}
+	s.free = nil
 	for _, e := range s.kids {
 		if e.pid != nil && !e.stopping {
 			s.bury(e)

@@ -12,7 +12,10 @@ import (
 
 // backoff restarts a failed entity after an exponential delay with a cap and jitter, and never gives up: the log is
 // the truth, and an entity that cannot be loaded must not be forgotten.
-type backoff struct{ min, max, window time.Duration }
+type backoff struct {
+	shard            *shard
+	min, max, window time.Duration
+}
 
 func (b backoff) HandleFailure(sys *actor.ActorSystem, sup actor.Supervisor, child *actor.PID, rs *actor.RestartStatistics, reason, _ any) {
 	if rs.NumberOfFailures(b.window) == 0 {
@@ -27,7 +30,9 @@ func (b backoff) HandleFailure(sys *actor.ActorSystem, sup actor.Supervisor, chi
 	sys.EventStream.Publish(&actor.SupervisorEvent{Child: child, Reason: reason, Directive: actor.RestartDirective})
 	time.AfterFunc(delay, func() {
 		sup.RestartChildren(child)
-		sys.Root.Send(child, wake{})
+		if addr, ok := b.shard.entityOf(child); ok {
+			sys.Root.Send(child, wake{addr})
+		}
 	})
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"connectrpc.com/connect"
+
 	"context"
 	"errors"
 	"fmt"
@@ -60,10 +62,10 @@ func newClient(address string) *client {
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	web, base := &http.Client{Transport: transport}, "http://"+address
 	return &client{
-		jobs:    operatorv1connect.NewJobServiceClient(web, base),
-		modules: operatorv1connect.NewModuleServiceClient(web, base),
-		system:  operatorv1connect.NewSystemServiceClient(web, base),
-		events:  operatorv1connect.NewEventServiceClient(web, base),
+		jobs:    operatorv1connect.NewJobServiceClient(web, base, plain),
+		modules: operatorv1connect.NewModuleServiceClient(web, base, plain),
+		system:  operatorv1connect.NewSystemServiceClient(web, base, plain),
+		events:  operatorv1connect.NewEventServiceClient(web, base, plain),
 		known:   make(map[string]*job),
 		early:   make(map[string]early),
 	}
@@ -213,3 +215,6 @@ func (c *client) accepted(id string, j *job) {
 		c.settle(j, v)
 	}
 }
+
+// plain asks for uncompressed answers, as the clients of the other systems get them.
+var plain = connect.WithAcceptCompression("gzip", nil, nil)
