@@ -276,8 +276,7 @@ func (c *Conn) End(code int, reason string, linger time.Duration, last ...[]byte
 // Discard reads until the peer has closed, or until the linger of End has passed, and closes. It belongs to the goroutine
 // that reads.
 func (c *Conn) Discard() {
-	buf := chunks.Get().(*[chunkSize]byte)
-	defer chunks.Put(buf)
+	var buf [512]byte // thousands may wait here for their peers
 	for {
 		if _, err := c.duct.Read(buf[:]); err != nil {
 			_ = c.duct.Close()
