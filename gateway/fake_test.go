@@ -40,7 +40,8 @@ type fakeHost struct {
 	policies  map[string]*eventv1.JobPolicy
 	ready     map[string]dispatch.Worker
 	draining  map[string]bool
-	changed   chan struct{} // closed and replaced at every change
+	gone      map[string]int // how often it was said
+	changed   chan struct{}  // closed and replaced at every change
 
 	away   atomic.Bool // commands fail as if the log were away
 	orders chan func()
@@ -55,7 +56,7 @@ type recorded struct {
 func newFakeHost(t *testing.T) *fakeHost {
 	h := &fakeHost{
 		entities: map[actors.Address]actors.Entity{}, specs: map[string]*eventv1.JobSpec{}, policies: map[string]*eventv1.JobPolicy{},
-		ready: map[string]dispatch.Worker{}, draining: map[string]bool{}, changed: make(chan struct{}), orders: make(chan func(), 1<<14),
+		ready: map[string]dispatch.Worker{}, draining: map[string]bool{}, gone: map[string]int{}, changed: make(chan struct{}), orders: make(chan func(), 1<<14),
 	}
 	done := make(chan struct{})
 	go func() {
@@ -203,6 +204,7 @@ func (h *fakeHost) WorkerGone(key []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.ready, string(key))
+	h.gone[string(key)]++
 	h.touch()
 }
 

@@ -153,6 +153,8 @@ func (s *session) takeOver(held []uint64) (resume []uint64) {
 	s.mu.Unlock()
 	var lost []*task
 	if old := s.door.table.swap(s); old != nil {
+		// Nothing new until this session is admitted. The worker is not gone: what it holds counts against its credits.
+		s.door.deps.Orchestrator.WorkerCredits(s.key[:], 0)
 		resume, lost = old.replace(s, has)
 	}
 	for token, w := range s.door.waiting.takeAll(s.key) {
@@ -212,7 +214,6 @@ func (s *session) replace(by *session, has map[uint64]bool) (resume []uint64, lo
 		}
 	}
 	s.door.count.replaced.Add(1)
-	s.door.deps.Orchestrator.WorkerGone(s.key[:]) // until the new session is admitted
 	why := wire.Errorf(workerv1.ErrorCode_ERROR_CODE_REPLACED, "the same key connected again")
 	last, _ := wire.AppendFromOrchestrator(nil, &workerv1.FromOrchestrator{Kind: &workerv1.FromOrchestrator_Error{
 		Error: &workerv1.Error{Code: why.Code, Detail: why.Detail},

@@ -301,13 +301,14 @@ func (s *session) leave(reason eventv1.StripReason, why string) bool {
 	if !ok {
 		return false
 	}
-	if !s.door.table.remove(s) {
-		return true // never got in, or was replaced: the new session speaks for the worker
-	}
+	in := s.door.table.remove(s)
 	if reason != keepTasks {
-		for _, t := range tasks {
+		for _, t := range tasks { // also when a session that came just now found this one sealed, and took nothing over
 			s.door.strip(t.Task, reason, why)
 		}
+	}
+	if !in {
+		return true // never got in, or was replaced: the new session speaks for the worker
 	}
 	s.door.deps.Orchestrator.WorkerGone(s.key[:])
 	s.door.tell(actors.WorkerAddress(s.key[:]), &eventv1.Command{Kind: &eventv1.Command_DisconnectWorker{

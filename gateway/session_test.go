@@ -82,6 +82,11 @@ func TestSameKeyConnectsAgain(t *testing.T) {
 		t.Fatalf("resumed %v, want %d", resume, kept.GetToken())
 	}
 	old.closes(workerv1.ErrorCode_ERROR_CODE_REPLACED)
+	r.host.mu.Lock()
+	if n := r.host.gone[string(w.public())]; n != 0 { // or the dispatcher forgets what the worker holds
+		t.Errorf("gone %d times", n)
+	}
+	r.host.mu.Unlock()
 	r.stripped(t, "lost", eventv1.StripReason_STRIP_REASON_NOT_RESUMED)
 	w.finish(w.result(kept, []byte("x")), []byte("x"))
 	if o := w.outcome(kept.GetToken()).GetOutcome(); o != workerv1.TaskOutcome_TASK_OUTCOME_RECORDED {

@@ -229,6 +229,22 @@ func TestHeldSlotsOfAWorkerThatIsYetToReconnectUseItsCredits(t *testing.T) {
 	expect(t, m, "j/1>w2 k/0>w2")
 }
 
+func TestWorkerThatIsReadyAnewStillHoldsItsSlots(t *testing.T) {
+	m := dispatch.New(dispatch.Config{})
+	w := worker("w1")
+	w.Credits = 1
+	m.Ready(w)
+	m.Seek(seek("j", 0))
+	expect(t, m, "j/0>w1")
+	m.Credits(w.Key, 0) // its session was replaced: nothing until the new one is admitted
+	m.Seek(seek("k", 0))
+	expect(t, m, "")
+	m.Ready(w)
+	expect(t, m, "")
+	m.Release(actors.Release{Job: "j", Holder: holder(0, "w1"), Returned: true})
+	expect(t, m, "k/0>w1")
+}
+
 func TestPlacementCanBeDrawnAgain(t *testing.T) {
 	m := dispatch.New(dispatch.Config{})
 	for i := range 9 {
