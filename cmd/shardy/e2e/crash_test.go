@@ -58,8 +58,7 @@ func TestTheOrchestratorIsKilledAgainAndAgain(t *testing.T) {
 	s.stop()
 	h := s.history()
 	s.judge(h, tasks)
-	s.once(h)
-	if n := len(h.submitted); n != len(tasks)+len(program.Chunks()) {
+	if n := s.once(h); n != len(tasks)+len(program.Chunks()) {
 		t.Errorf("%d jobs in the log, want %d", n, len(tasks)+len(program.Chunks()))
 	}
 	if h.pipelines[pipeline] != 1 {

@@ -146,12 +146,19 @@ func (s *site) judge(h *history, tasks []*task) {
 	}
 }
 
-// once checks that no job at all was verified twice, and that none is left open.
-func (s *site) once(h *history) {
+// once checks that no job at all was verified twice, and that none of those asked for is left open. It returns how many
+// were asked for: the deployment issues some again to test workers, which may be open at the end.
+func (s *site) once(h *history) int {
 	s.Helper()
-	for id := range h.submitted {
-		if n := len(h.verified[id]); n != 1 {
+	asked := 0
+	for id, j := range h.submitted {
+		ringer := j.Spec.Kind == eventv1.JobKind_JOB_KIND_LITE_TEST
+		if !ringer {
+			asked++
+		}
+		if n := len(h.verified[id]); n > 1 || n == 0 && !ringer {
 			s.Errorf("job %s was verified %d times, dead-lettered %d times", id, n, len(h.deadLettered[id]))
 		}
 	}
+	return asked
 }
