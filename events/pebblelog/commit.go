@@ -21,6 +21,7 @@ const (
 // committer is the state of the goroutine that writes.
 type committer struct {
 	heads  heads
+	seen   seen
 	batch  *pebble.Batch
 	last   uint64 // position given out last; ahead of Log.durable while a group is open
 	linger time.Duration
@@ -35,6 +36,7 @@ type committer struct {
 
 func (c *committer) init(l *Log, o Options, last uint64) {
 	c.heads.init(o.HeadStreams)
+	c.seen.init()
 	c.batch = l.db.NewBatch(pebble.WithInitialSizeBytes(64<<10), pebble.WithMaxRetainedSizeBytes(4*maxGroupBytes))
 	c.last = last
 	c.linger = o.Linger

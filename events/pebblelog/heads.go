@@ -71,10 +71,14 @@ func (l *Log) head(stream string) (head, error) {
 	if h, ok := l.c.heads.get(stream); ok {
 		return h, nil
 	}
-	h, err := l.readHead(stream)
-	if err != nil {
-		return head{}, fmt.Errorf("event log: stream %q: %w", stream, err)
+	var h head
+	if !l.c.seen.never(stream) {
+		var err error
+		if h, err = l.readHead(stream); err != nil {
+			return head{}, fmt.Errorf("event log: stream %q: %w", stream, err)
+		}
 	}
+	l.c.seen.add(stream)
 	l.c.heads.put(stream, h)
 	return h, nil
 }

@@ -83,6 +83,12 @@ func Open(dir string, opts Options) (*Log, error) {
 	if err := l.load(opts); err != nil {
 		return nil, errors.Join(err, db.Close(), lock.Close())
 	}
+	streams, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte(streamPrefix), UpperBound: []byte(streamsEnd)})
+	if err != nil {
+		return nil, errors.Join(typed(err), db.Close(), lock.Close())
+	}
+	l.calls.Add(1)
+	go l.learn(streams)
 	go l.commit()
 	return l, nil
 }
