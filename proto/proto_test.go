@@ -28,6 +28,10 @@ func TestGeneratedCodeIsFresh(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// -modfile wants a module's root to stand in for.
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module fresh\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	gen := exec.Command(buf, "generate")
 	gen.Dir = dir
 	if out, err := gen.CombinedOutput(); err != nil {

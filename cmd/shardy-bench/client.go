@@ -1,14 +1,14 @@
 package main
 
 import (
-	"connectrpc.com/connect"
-
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"sync"
 	"time"
+
+	"connectrpc.com/connect"
 
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"

@@ -121,7 +121,6 @@ type piece struct {
 	program   examples.Program
 	pipeline  string
 	chunks    int
-	reference [][]byte // outputs computed apart from the network
 	output    []byte
 	assembled []byte
 }

@@ -37,7 +37,7 @@ func (o *Orchestrator) status(ctx context.Context) (*operatorv1.GetStatusRespons
 	for _, t := range stats.Dispatch.Tiers {
 		res.Workers = append(res.Workers, &operatorv1.TierCount{Tier: t.Tier, Connected: uint32(t.Workers), Idle: uint32(t.Idle)})
 	}
-	for _, c := range []*operatorv1.Counter{
+	res.Counters = []*operatorv1.Counter{
 		{Name: "entities", Value: uint64(stats.Entities)},
 		{Name: "deadlines", Value: uint64(stats.Deadlines)},
 		{Name: "events_appended", Value: uint64(stats.Events)},
@@ -56,8 +56,6 @@ func (o *Orchestrator) status(ctx context.Context) (*operatorv1.GetStatusRespons
 		{Name: "stale_messages", Value: door.Stale},
 		{Name: "sessions_replaced", Value: door.Replaced},
 		{Name: "workers_tested", Value: door.Tested},
-	} {
-		res.Counters = append(res.Counters, c)
 	}
 	for _, code := range slices.Sorted(maps.Keys(door.Closed)) {
 		res.Counters = append(res.Counters, &operatorv1.Counter{Name: "closed_" + strings.ToLower(code), Value: door.Closed[code]})
