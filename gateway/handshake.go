@@ -147,10 +147,6 @@ func (s *session) takeOver(held []uint64) (resume []uint64) {
 	for _, t := range held {
 		has[t] = true
 	}
-	s.mu.Lock()
-	s.tasks = make(map[uint64]*task)
-	s.settling = make(map[uint64]struct{})
-	s.mu.Unlock()
 	var lost []*task
 	if old := s.door.table.swap(s); old != nil {
 		// Nothing new until this session is admitted. The worker is not gone: what it holds counts against its credits.
@@ -178,8 +174,7 @@ func (s *session) adopt(t *task) bool {
 	s.mu.Lock()
 	ended := s.ended
 	if !ended {
-		s.tasks[t.Token] = t
-		s.working.Store(true)
+		s.hold(t)
 	}
 	s.mu.Unlock()
 	if ended {

@@ -88,7 +88,7 @@ func (s *session) surrender(token uint64) (*task, workerv1.TaskOutcome) {
 		return nil, workerv1.TaskOutcome_TASK_OUTCOME_STALE
 	}
 	delete(s.tasks, token)
-	s.settling[token] = struct{}{}
+	s.await(token)
 	return t, 0
 }
 
@@ -97,9 +97,17 @@ func (s *session) settle(token uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
-		s.settling[token] = struct{}{}
+		s.await(token)
 	}
 	return !s.ended
+}
+
+// await notes a token whose result is on its way to the log. The caller holds mu.
+func (s *session) await(token uint64) {
+	if s.settling == nil {
+		s.settling = make(map[uint64]struct{})
+	}
+	s.settling[token] = struct{}{}
 }
 
 // run verifies what takes time, stages the output and tells the slot.

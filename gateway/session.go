@@ -42,8 +42,8 @@ type session struct {
 	mu       sync.Mutex
 	ended    bool                    // guarded by mu; nothing is put into the maps afterwards
 	welcomed bool                    // guarded by mu
-	tasks    map[uint64]*task        // in flight; guarded by mu
-	settling map[uint64]struct{}     // results on their way to the log; guarded by mu
+	tasks    map[uint64]*task        // in flight; nil until needed; guarded by mu
+	settling map[uint64]struct{}     // results on their way to the log; nil until needed; guarded by mu
 	settled  []*workerv1.TaskSettled // answers that have not been sent; guarded by mu
 	ready    dispatch.Worker         // what the dispatcher was told, or will be; Tier 0: not admitted; guarded by mu
 	credits  uint32                  // what the worker asked for last; guarded by mu
@@ -131,8 +131,8 @@ func (s *session) read() error {
 			if err != nil {
 				return err
 			}
-		} else if s.working.Load() && s.silent() {
-			s.working.Store(false)
+		} else if s.working.Load() {
+			s.calm()
 		}
 		if !s.working.Load() && s.conn.Rest(s.listen) {
 			return errRests
@@ -140,11 +140,18 @@ func (s *session) read() error {
 	}
 }
 
-// silent reports whether nothing but answers to pings has come for a while. A task that is given at this very moment
-// does no harm: its ack will find the session resting, and wake it.
-func (s *session) silent() bool {
-	const calm = 2 // seconds
-	return s.conn.Heard().Unix()-s.window.second >= calm && s.busy() == 0
+// calm lets a session rest that has no tasks, and from which nothing but answers to pings has come for a while.
+func (s *session) calm() {
+	const while = 2 // seconds
+	if s.conn.Heard().Unix()-s.window.second < while {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.tasks)+len(s.settling) == 0 {
+		s.tasks, s.settling = nil, nil // they stay as large as they ever were
+		s.working.Store(false)
+	}
 }
 
 // step acts on one WebSocket message.

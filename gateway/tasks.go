@@ -41,11 +41,19 @@ func (s *session) enter(t actors.Task) (why string) {
 	case s.drained && !t.Acked:
 		return "worker is draining"
 	}
-	s.tasks[t.Token] = &task{Task: t, acked: t.Acked}
+	s.hold(&task{Task: t, acked: t.Acked})
+	return ""
+}
+
+// hold notes a task as in flight. The caller holds mu.
+func (s *session) hold(t *task) {
+	if s.tasks == nil {
+		s.tasks = make(map[uint64]*task)
+	}
+	s.tasks[t.Token] = t
 	if !s.working.Load() {
 		s.working.Store(true)
 	}
-	return ""
 }
 
 // forget takes a task out and reports whether it was there.
