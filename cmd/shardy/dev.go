@@ -26,12 +26,12 @@ func devCommand() *cobra.Command {
 		Example: "  shardy dev --workers 3 --liars 1\n  shardy run module.wasm --input data.bin --chunk-size 65536 --output result.bin",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, ok, err := f.load(cmd)
+			if !ok {
+				return err
+			}
 			if workers < 0 || liars < 0 || workers+liars > 64 {
 				return cli.Usage(fmt.Errorf("--workers %d --liars %d: at most 64 together", workers, liars))
-			}
-			cfg, err := f.config(cmd.ErrOrStderr())
-			if err != nil {
-				return err
 			}
 			return dev(cmd.Context(), cfg, workers, liars)
 		},

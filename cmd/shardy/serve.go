@@ -28,7 +28,10 @@ type serveFlags struct {
 	tlsCert, tlsKey, addressFile    string
 	trustedProxies                  []string
 	maxConnections, handshakesPerIP int
+	api                             operator.Config // its limits
 	logFormat, logLevel             string
+	configFile                      string
+	printConfig                     bool
 }
 
 func (f *serveFlags) register(cmd *cobra.Command) {
@@ -43,10 +46,36 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.tlsKey, "tls-key", "", "key of the certificate, PEM")
 	flags.StringVar(&f.addressFile, "address-file", "", "write the address that is served to this file once it is")
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxy", nil, "prefix whose X-Forwarded-For is believed, for example 10.0.0.0/8")
-	flags.IntVar(&f.maxConnections, "max-connections", 0, "workers at once; 0: 20,000")
-	flags.IntVar(&f.handshakesPerIP, "handshakes-per-ip", 0, "handshakes a second and address; 0: 10")
+	flags.IntVar(&f.maxConnections, "max-connections", 20_000, "workers at once")
+	flags.IntVar(&f.handshakesPerIP, "handshakes-per-ip", 10, "handshakes a second and address")
+	flags.Float64Var(&f.api.RequestRate, "request-rate", 5000, "API requests a second and token, without tokens unlimited; negative: no limit")
+	flags.IntVar(&f.api.RequestBurst, "request-burst", 0, "API requests of a token at once; 0: twice the rate")
+	flags.IntVar(&f.api.MaxRequests, "max-requests", 512, "API requests at work at once, streams aside")
+	flags.IntVar(&f.api.MaxRequestBytes, "max-request-bytes", 20<<20, "size of one API request, at least 65536")
+	flags.IntVar(&f.api.MaxStreams, "max-streams", 1024, "watches, downloads and tails at once")
+	flags.IntVar(&f.api.MaxStreamsToken, "max-streams-per-token", 256, "the same, of one token")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&f.configFile, configFlag, "", "JSON file whose fields have the names of these flags (a flag wins over SHARDY_<FLAG>, that over the file)")
+	flags.BoolVar(&f.printConfig, printFlag, false, "check the configuration, print what is in force and where it is from, and end")
+}
+
+// load completes the flags from environment and file and turns them into a configuration. It reports whether the
+// command is to go on with it.
+func (f *serveFlags) load(cmd *cobra.Command) (cfg orchestrator.Config, ok bool, err error) {
+	all, err := settle(cmd, os.Getenv)
+	if err != nil {
+		return cfg, false, err
+	}
+	if f.printConfig {
+		if err := printSettings(cmd, all); err != nil {
+			return cfg, false, err
+		}
+	}
+	if cfg, err = f.config(cmd.ErrOrStderr()); err == nil {
+		err = cfg.Validate()
+	}
+	return cfg, err == nil && !f.printConfig, err
 }
 
 // config turns the flags into a configuration.
@@ -74,6 +103,7 @@ func (f *serveFlags) config(stderr io.Writer) (orchestrator.Config, error) {
 			return cfg, err
 		}
 	}
+	cfg.API = f.api
 	cfg.Door.MaxConnections, cfg.Door.HandshakesPerIPPerSecond = f.maxConnections, f.handshakesPerIP
 	for _, p := range f.trustedProxies {
 		prefix, err := netip.ParsePrefix(p)
@@ -138,12 +168,14 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "serve",
 		Short:   "Run an orchestrator",
-		Long:    "Run an orchestrator: take jobs over the API, hand them to workers, keep every step in the log.",
-		Example: "  shardy serve --data-dir /var/lib/shardy --listen 127.0.0.1:7420",
+		Long: "Run an orchestrator: take jobs over the API, hand them to workers, keep every step in the log.\n\n" +
+			"Each flag can also be a variable of the environment (--max-streams: SHARDY_MAX_STREAMS) or a field of the JSON\n" +
+			"file that --config names ({\"max-streams\": 1024}). A flag wins over a variable, a variable over the file.",
+		Example: "  shardy serve --data-dir /var/lib/shardy --listen 127.0.0.1:7420\n  shardy serve --config /etc/shardy.json --print-config",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := f.config(cmd.ErrOrStderr())
-			if err != nil {
+			cfg, ok, err := f.load(cmd)
+			if !ok {
 				return err
 			}
 			ignoreFileSizeSignal()

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -86,7 +87,7 @@ func (c Config) Validate() error {
 	for name, bad := range map[string]bool{
 		"max request bytes": c.MaxRequestBytes < 64<<10, "max requests": c.MaxRequests < 1,
 		"max streams": c.MaxStreams < 1, "max streams of a token": c.MaxStreamsToken < 1,
-		"watch queue": c.WatchQueue < 1, "request burst": c.RequestRate > 0 && c.RequestBurst < 1,
+		"watch queue": c.WatchQueue < 1, "request rate": math.IsNaN(c.RequestRate) || math.IsInf(c.RequestRate, 0), "request burst": c.RequestRate > 0 && c.RequestBurst < 1,
 		"read timeout": c.ReadTimeout < 0, "write timeout": c.WriteTimeout < 0, "trials": c.Trials < 1,
 	} {
 		if bad {

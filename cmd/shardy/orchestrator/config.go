@@ -35,6 +35,8 @@ type Config struct {
 	Policy *eventv1.Policy
 	// Tokens of the API.
 	Tokens []operator.Token
+	// API limits what clients may ask for. Listen and Tokens are filled in.
+	API operator.Config
 	// Door tunes the worker door. Key, GroupKey and Node are filled in.
 	Door gateway.Config
 	// Sandbox tunes the child processes that try modules, prepare challenges and referee.
@@ -92,9 +94,17 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%w: %d challenges, at most 1,024", ErrConfig, c.Challenges)
 	}
 	if c.Policy != nil {
-		return policy.Validate(c.Policy)
+		if err := policy.Validate(c.Policy); err != nil {
+			return err
+		}
 	}
-	return nil
+	return c.api().Validate()
+}
+
+// api is the configuration of the API.
+func (c Config) api() operator.Config {
+	c.API.Listen, c.API.Tokens = c.Listen, c.Tokens
+	return c.API
 }
 
 // LogDir is where a data folder keeps the event log.

@@ -43,7 +43,6 @@ type Orchestrator struct {
 	host   *host.Host
 	door   *gateway.Door
 	api    *operator.API
-	boxes  []*sandbox.Sandbox
 	pool   *challenges
 
 	policy atomic.Pointer[eventv1.Policy]
@@ -272,7 +271,7 @@ func (o *Orchestrator) buildAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.api, err = operator.New(ctx, operator.Config{Listen: o.cfg.Listen, Tokens: o.cfg.Tokens}, operator.Deps{
+	o.api, err = operator.New(ctx, o.cfg.api(), operator.Deps{
 		Orchestrator: o.host, Log: o.log, Blobs: o.blobs, Catalogue: catalogue{o.open},
 		Trial: trial{box}, Public: o.pool.public, Status: o.status, Ready: o.ready,
 		Live: func(key []byte) (operator.Live, bool) {
