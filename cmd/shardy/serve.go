@@ -142,7 +142,7 @@ func logger(w io.Writer, format, level string) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l})), nil
 	case "text":
-		return slog.New(tint.NewHandler(w, &tint.Options{Level: l, NoColor: !isTerminal(w)})), nil
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: l, NoColor: !isTerminal(w)})), nil
 	}
 	return nil, cli.Usage(errors.New("--log-format: text or json"))
 }
@@ -166,8 +166,8 @@ func version() string {
 func serveCommand() *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
-		Use:     "serve",
-		Short:   "Run an orchestrator",
+		Use:   "serve",
+		Short: "Run an orchestrator",
 		Long: "Run an orchestrator: take jobs over the API, hand them to workers, keep every step in the log.\n\n" +
 			"Each flag can also be a variable of the environment (--max-streams: SHARDY_MAX_STREAMS) or a field of the JSON\n" +
 			"file that --config names ({\"max-streams\": 1024}). A flag wins over a variable, a variable over the file.",
