@@ -68,7 +68,12 @@ func (e *entityActor) logPanic(ctx actor.Context) {
 			e.shard.handled(e.addr, false)
 		}
 		e.shard.host.counters.panics.Add(1)
-		e.shard.host.cfg.Logger.Error("entity failed", "stream", e.stream, "reason", r, "stack", string(debug.Stack()))
+		log := e.shard.host.cfg.Logger.With("stream", e.stream, "reason", r)
+		if err, ok := r.(error); ok && errors.Is(err, events.ErrUnavailable) {
+			log.Error("entity waits for the log") // where it stood says nothing
+		} else {
+			log.Error("entity failed", "stack", string(debug.Stack()))
+		}
 		panic(r)
 	}
 }

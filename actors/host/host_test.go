@@ -351,10 +351,11 @@ func (l *flaky) Append(ctx context.Context, stream string, want events.Expect, e
 // TestUnreliableLog loses appends and replies of appends: every job is verified, none twice.
 func TestUnreliableLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := 0
+		n, taken := 0, 0
 		log := &flaky{Log: memlog.New(), fail: func(stream string) (bool, bool) {
 			if strings.HasPrefix(stream, "shard-") {
-				return false, false
+				taken++
+				return taken%2 == 1, false
 			}
 			n++
 			return n%7 == 0, n%5 == 0
@@ -405,6 +406,30 @@ func (f *field) retry(t actors.Task) {
 			time.AfterFunc(time.Second, func() { f.retry(t) })
 		}
 	})
+}
+
+// TestCloseWithoutALog closes at once when the log has gone for good, whatever waits for it.
+func TestCloseWithoutALog(t *testing.T) {
+	gone := false
+	log := &flaky{Log: memlog.New(), fail: func(string) (bool, bool) { return gone, false }}
+	f := newField(t, log, func(c *Config) { c.Shards = 64 })
+	f.host.Start(t.Context(), Open{})
+	f.workers(2)
+	for i := range 5 {
+		f.submit(i)
+	}
+	log.mu.Lock()
+	gone = true
+	log.mu.Unlock()
+	for i := range 500 { // entities of shards that are taken, and of shards that cannot be any more
+		id, cmd := submission(100 + i)
+		f.host.Tell(actors.JobAddress(id), cmd, nil)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := f.host.Close(ctx); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestFullMailbox answers busy at once and loses nothing that it took.

@@ -148,7 +148,10 @@ func (s *shard) send(e *entry, o *order) {
 // spawn brings an entity to life and hands it what waited. It runs in the shard's actor.
 func (s *shard) spawn(ctx actor.Context, addr actors.Address) {
 	if s.epoch == 0 {
-		s.take()
+		if err := s.take(); err != nil {
+			s.postpone(addr, fmt.Errorf("take shard %d: %w", s.index, err))
+			return
+		}
 	}
 	s.spawned++
 	pid, err := ctx.SpawnNamed(s.entities, strconv.Itoa(s.spawned))
@@ -168,13 +171,45 @@ func (s *shard) spawn(ctx actor.Context, addr actors.Address) {
 	}
 }
 
+// retryTake is how long a shard that could not be taken waits, as a log that is away usually comes back.
+const retryTake = 250 * time.Millisecond
+
+// postpone tries an entity again later whose shard could not be taken. Who waits for an answer hears why; effects,
+// which nobody repeats, wait for the next try.
+func (s *shard) postpone(addr actors.Address, cause error) {
+	s.host.cfg.Logger.Error("shard not taken", "shard", s.index, "error", cause)
+	s.mu.Lock()
+	e := s.kids[addr]
+	var told []*order
+	kept := e.buf[:0:0]
+	for _, o := range e.buf {
+		if o.done != nil || s.closed {
+			told = append(told, o)
+		} else {
+			kept = append(kept, o)
+		}
+	}
+	e.buf = kept
+	if len(kept) == 0 {
+		delete(s.kids, addr)
+		s.checkDrained()
+	}
+	s.mu.Unlock()
+	for _, o := range told {
+		o.answer(nil, cause)
+	}
+	if len(kept) > 0 {
+		time.AfterFunc(retryTake, func() { s.host.system.Root.Send(s.pid, &spawn{addr}) })
+	}
+}
+
 // take records that this process owns the shard from here on. The fact's revision plus one is the epoch.
-func (s *shard) take() {
+func (s *shard) take() error {
 	h := s.host
 	addr := actors.Address{Room: actors.ShardRoom, ID: strconv.Itoa(s.index)}
 	kind, ok := h.cfg.Rooms(addr.Room)
 	if !ok {
-		panic(fmt.Errorf("%w: %q", ErrUnknownRoom, addr.Room))
+		return fmt.Errorf("%w: %q", ErrUnknownRoom, addr.Room)
 	}
 	for {
 		entity := kind.Open(addr.ID)
@@ -182,7 +217,7 @@ func (s *shard) take() {
 		if rev, err := fold(h.ctx, h.cfg.Log, addr.Stream(), entity, nil); err == nil {
 			want = events.At(rev)
 		} else if !isNotFound(err) {
-			panic(fmt.Errorf("take shard %d: %w", s.index, err))
+			return err
 		}
 		cmd := &eventv1.Command{
 			AtUs: time.Now().UnixMicro(),
@@ -190,21 +225,21 @@ func (s *shard) take() {
 		}
 		d, err := entity.Decide(actors.Rules, cmd)
 		if err != nil {
-			panic(fmt.Errorf("take shard %d: %w", s.index, err))
+			return err
 		}
 		drafts, err := events.Encode(events.Origin{ID: randomCommandID(), Command: cmd, Node: h.cfg.Node, Rules: actors.Rules}, d.Facts)
 		if err != nil {
-			panic(err)
+			return err
 		}
 		at, err := h.cfg.Log.Append(h.ctx, addr.Stream(), want, drafts...)
 		if isConflict(err) {
 			continue
 		}
 		if err != nil {
-			panic(fmt.Errorf("take shard %d: %w", s.index, err))
+			return err
 		}
 		s.epoch = at.Rev + 1
-		return
+		return nil
 	}
 }
 
@@ -330,6 +365,12 @@ func (s *shard) close() {
 		}
 	}
 	s.checkDrained()
+}
+
+func (s *shard) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 func (s *shard) checkDrained() {

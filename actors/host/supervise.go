@@ -11,7 +11,8 @@ import (
 )
 
 // backoff restarts a failed entity after an exponential delay with a cap and jitter, and never gives up: the log is
-// the truth, and an entity that cannot be loaded must not be forgotten.
+// the truth, and an entity that cannot be loaded must not be forgotten. While the host closes there is nothing to wait
+// for: the entity is stopped.
 type backoff struct {
 	shard            *shard
 	min, max, window time.Duration
@@ -28,7 +29,14 @@ func (b backoff) HandleFailure(sys *actor.ActorSystem, sup actor.Supervisor, chi
 	}
 	delay = delay/2 + rand.N(delay/2+1)
 	sys.EventStream.Publish(&actor.SupervisorEvent{Child: child, Reason: reason, Directive: actor.RestartDirective})
+	if b.shard.isClosed() {
+		delay = 0
+	}
 	time.AfterFunc(delay, func() {
+		if b.shard.isClosed() {
+			sup.StopChildren(child)
+			return
+		}
 		sup.RestartChildren(child)
 		if addr, ok := b.shard.entityOf(child); ok {
 			sys.Root.Send(child, wake{addr})
