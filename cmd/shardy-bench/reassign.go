@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shardy-network/orchestrator/cmd/shardy/relay"
 	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
@@ -26,12 +27,12 @@ func measureReassign(ctx context.Context, cfg config) (f figures, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
-	relay, err := stretch(d.addr)
+	net, err := relay.Start(d.addr)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, relay.close()) }()
-	for _, addr := range []string{d.addr, d.addr, relay.addr()} {
+	defer func() { err = errors.Join(err, net.Close()) }()
+	for _, addr := range []string{d.addr, d.addr, net.Addr()} {
 		if err := d.startWorker(addr, taskTime); err != nil {
 			return nil, err
 		}
@@ -50,7 +51,7 @@ func measureReassign(ctx context.Context, cfg config) (f figures, err error) {
 	stop := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() { l.open(ctx, cfg.rate, cfg.uniform, stop) })
-	err = cutAll(ctx, relay, moves, cfg.n)
+	err = cutAll(ctx, net, moves, cfg.n)
 	close(stop)
 	running.Wait()
 	if err != nil {
@@ -61,14 +62,14 @@ func measureReassign(ctx context.Context, cfg config) (f figures, err error) {
 }
 
 // cutAll cuts so many sockets, one after the other.
-func cutAll(ctx context.Context, relay *wire, m *moves, n int) error {
+func cutAll(ctx context.Context, net *relay.Relay, m *moves, n int) error {
 	if err := pause(ctx, standing+taskTime); err != nil {
 		return err
 	}
 	idle := time.Now()
 	for done := 0; done < n; {
-		p := relay.oldest(standing)
-		if p == nil {
+		link := net.Oldest(standing)
+		if link == nil {
 			if time.Since(idle) > readyLimit {
 				return errors.New("workers whose sockets were cut do not come back")
 			}
@@ -77,7 +78,7 @@ func cutAll(ctx context.Context, relay *wire, m *moves, n int) error {
 			}
 			continue
 		}
-		m.cut(p.cut())
+		m.cut(link.Cut())
 		done++
 		idle = time.Now()
 		if err := pause(ctx, betweenCut); err != nil {
