@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
 
 // heap is what the server says of its own memory.
@@ -81,6 +83,10 @@ func measureIdle(ctx context.Context, cfg config) (f figures, err error) {
 	if err := d.profile(ctx, "inventory"); err != nil {
 		return nil, err
 	}
+	st, err := d.client.system.GetStatus(ctx, &operatorv1.GetStatusRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("get status: %w", err)
+	}
 	n := float64(cfg.n)
 	return figures{
 		"peer": "shardy", "variant": cfg.label(), "mode": cfg.mode, "n": cfg.n, "procs": cfg.procs,
@@ -89,8 +95,19 @@ func measureIdle(ctx context.Context, cfg config) (f figures, err error) {
 		"rss_base_mib": round(base/1048576, 1), "rss_mib_steady": round(steady/1048576, 1), "rss_mib_after_gc": round(clean/1048576, 1),
 		"rss_bytes_per_conn_steady": round((steady-base)/n, 0), "rss_bytes_per_conn_after_gc": round((clean-base)/n, 0),
 		"heap_inuse_per_conn": round((float64(own.Heap)-float64(bare.Heap))/n, 0), "stack_inuse_per_conn": round((float64(own.Stack)-float64(bare.Stack))/n, 0),
+		"entities":            figureOf(st, "entities"),
 		"goroutines_per_conn": round(float64(own.Goroutines-bare.Goroutines)/n, 2),
 	}, nil
+}
+
+// figureOf is a figure of the server by its name.
+func figureOf(st *operatorv1.GetStatusResponse, name string) uint64 {
+	for _, c := range st.GetCounters() {
+		if c.GetName() == name {
+			return c.GetValue()
+		}
+	}
+	return 0
 }
 
 // startIdle starts the processes whose workers idle.
