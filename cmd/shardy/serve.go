@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
@@ -28,6 +29,7 @@ type serveFlags struct {
 	tlsCert, tlsKey, addressFile    string
 	trustedProxies                  []string
 	maxConnections, handshakesPerIP int
+	pingInterval                    time.Duration
 	api                             operator.Config // its limits
 	logFormat, logLevel             string
 	configFile                      string
@@ -50,6 +52,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.handshakesPerIP, "handshakes-per-ip", 10, "handshakes a second and address")
 	flags.Float64Var(&f.api.RequestRate, "request-rate", 5000, "API requests a second and token, without tokens unlimited; negative: no limit")
 	flags.IntVar(&f.api.RequestBurst, "request-burst", 0, "API requests of a token at once; 0: twice the rate")
+	flags.DurationVar(&f.pingInterval, "ping-interval", 20*time.Second, "how often a quiet worker is pinged; one that was silent for two and a half of them is gone")
 	flags.IntVar(&f.api.MaxRequests, "max-requests", 512, "API requests at work at once, streams aside")
 	flags.IntVar(&f.api.MaxRequestBytes, "max-request-bytes", 20<<20, "size of one API request, at least 65536")
 	flags.IntVar(&f.api.MaxStreams, "max-streams", 1024, "watches, downloads and tails at once")
@@ -105,6 +108,10 @@ func (f *serveFlags) config(stderr io.Writer) (orchestrator.Config, error) {
 	}
 	cfg.API = f.api
 	cfg.Door.MaxConnections, cfg.Door.HandshakesPerIPPerSecond = f.maxConnections, f.handshakesPerIP
+	if f.pingInterval <= 0 {
+		return cfg, cli.Usage(fmt.Errorf("--ping-interval %s: 100ms to 1h", f.pingInterval))
+	}
+	cfg.Door.PingInterval = f.pingInterval
 	for _, p := range f.trustedProxies {
 		prefix, err := netip.ParsePrefix(p)
 		if err != nil {

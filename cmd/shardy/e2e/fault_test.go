@@ -198,6 +198,39 @@ func (s *site) useful(w *worker, module []byte, name string, after uint64) {
 	s.Errorf("%s is of no use any more", w.name)
 }
 
+// TestANetworkThatStaysSilent loses the network of a worker that holds tasks, for longer than pings allow: both sides
+// notice by themselves, the tasks go to another worker long before their time is over, and later the worker is back.
+func TestANetworkThatStaysSilent(t *testing.T) {
+	ping := patience(300 * time.Millisecond)
+	s := open(t, quickPolicy(), "--ping-interval", ping.String())
+	s.crew(2)
+	v := s.victim("victim")
+	s.admitted(v.worker)
+	s.idle(3)
+	primes := s.admit("primes", (&task{low: 0, high: 1000}).chunk())
+	tasks := lasting(4)
+	after := s.head()
+	s.submit(primes, "silence", tasks, nil) // the built-in times: an ack may take 5 s, a run 10 s
+	s.holds(v.worker, after, true)
+	v.net.Freeze()
+	s.until("the silent worker is given up", after, []string{"WorkerDisconnected"}, func(e *seen) bool {
+		return e.Stream == "worker-"+v.key
+	})
+	s.settled(tasks)
+	after = s.head()
+	v.net.Thaw()
+	s.until("it is back", after, []string{"WorkerConnected"}, func(e *seen) bool { return e.Stream == "worker-"+v.key })
+	s.useful(v.worker, primes, "silence", after)
+	s.stop()
+	h := s.history()
+	s.judge(h, tasks)
+	s.once(h)
+	if h.counts["ExecutionTimedOut"] > 0 {
+		t.Errorf("a task waited for its time: %v", h.counts)
+	}
+	s.sound()
+}
+
 // TestAllWorkersGoneThenBack kills every worker with tasks in their hands, and starts the same ones again later.
 func TestAllWorkersGoneThenBack(t *testing.T) {
 	s := open(t, quickPolicy())

@@ -150,9 +150,11 @@ func (s *site) stop() {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.Context()), patience(20*time.Second))
 	defer cancel()
+	begin := time.Now()
 	if err := s.server.Stop(ctx); err != nil {
 		s.Errorf("stop: %v", err)
 	}
+	s.Logf("stopped in %s", time.Since(begin).Round(time.Millisecond))
 }
 
 // worker is a worker process whose key is known.

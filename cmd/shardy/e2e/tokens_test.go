@@ -59,7 +59,7 @@ func TestTokensAndRoles(t *testing.T) {
 		{"ann", "ann-secret", 0, []string{"job", "describe", job.ID}},
 		{"ann", "ann-secret", 0, []string{"job", "result", job.ID, "--output", s.logs + "/ann"}},
 		{"ann", "ann-secret", 4, append(submit, "--tenant", "bob")},
-		{"ann", "ann-secret", 4, []string{"policy", "set", s.logs+"/policy.json", "--reason", "x", "--yes"}},
+		{"ann", "ann-secret", 4, []string{"policy", "set", s.logs + "/policy.json", "--reason", "x", "--yes"}},
 		{"bob", "bob-secret", 3, []string{"job", "describe", job.ID}}, // not even that it exists
 		{"bob", "bob-secret", 3, []string{"job", "result", job.ID, "--output", s.logs + "/bob"}},
 		{"bob", "bob-secret", 3, []string{"job", "cancel", job.ID, "--reason", "x", "--yes"}},
@@ -68,7 +68,7 @@ func TestTokensAndRoles(t *testing.T) {
 		{"the viewer", "eye-secret", 4, submit},
 		{"the viewer", "eye-secret", 4, []string{"dlq", "requeue", job.ID, "--reason", "x"}},
 		{"the operator", "ops-secret", 0, []string{"worker", "list"}},
-		{"the operator", "ops-secret", 4, []string{"policy", "set", s.logs+"/policy.json", "--reason", "x", "--yes"}},
+		{"the operator", "ops-secret", 4, []string{"policy", "set", s.logs + "/policy.json", "--reason", "x", "--yes"}},
 		{"the admin", "root-secret", 0, []string{"event", "read", "job-" + job.ID}},
 		{"the admin", "root-secret", 0, []string{"status"}},
 	} {
