@@ -98,7 +98,7 @@ func setJSON(v pflag.Value, raw json.RawMessage) error {
 		return list.Replace(texts)
 	}
 	switch v.Type() {
-	case "string":
+	case "string", "duration":
 		var text string
 		if raw[0] != '"' || json.Unmarshal(raw, &text) != nil {
 			return errors.New("want a text")

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -170,7 +171,7 @@ func TestPrintConfig(t *testing.T) {
 			t.Errorf("no line %q in\n%s", want, text)
 		}
 	}
-	out, err := run("serve", "--print-config", "--json", "--trusted-proxy", "10.0.0.0/8", "--max-streams", "9")
+	out, err := run("serve", "--print-config", "--json", "--trusted-proxy", "10.0.0.0/8", "--max-streams", "9", "--ping-interval", "3s")
 	if err != nil {
 		t.Fatal(err, out)
 	}
@@ -190,13 +191,14 @@ func TestPrintConfig(t *testing.T) {
 	if _, err := settle(cmd, func(string) string { return "" }); err != nil {
 		t.Fatal(err)
 	}
-	if f.api.MaxStreams != 9 || f.api.RequestRate != 5000 || f.logLevel != "warn" || !slices.Equal(f.trustedProxies, []string{"10.0.0.0/8"}) {
+	if f.pingInterval != 3*time.Second || f.api.MaxStreams != 9 || f.api.RequestRate != 5000 || f.logLevel != "warn" || !slices.Equal(f.trustedProxies, []string{"10.0.0.0/8"}) {
 		t.Errorf("%+v", f)
 	}
 	for _, args := range [][]string{
 		{"serve", "--print-config", "--listen", "0.0.0.0:1"}, // without tokens
 		{"serve", "--print-config", "--max-request-bytes", "1"},
 		{"serve", "--print-config", "--request-rate", "NaN"},
+		{"serve", "--print-config", "--ping-interval", "0"},
 		{"dev", "--print-config", "--node", "no spaces"},
 	} {
 		if out, err := run(args...); err == nil || !strings.Contains(out, "max-streams") {

@@ -31,7 +31,7 @@ func TestTheQuickDemo(t *testing.T) {
 	}
 	var sum map[string]any
 	r.json(t, &sum)
-	for _, name := range strings.Fields("jobs verified dead_lettered wrong_results mismatches reassigned ack_timeouts " +
+	for name := range strings.FieldsSeq("jobs verified dead_lettered wrong_results mismatches reassigned ack_timeouts " +
 		"honest_contradicted liars_contradicted accuracy picture events seconds") {
 		if _, ok := sum[name]; !ok {
 			t.Errorf("no field %s", name)
