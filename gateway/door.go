@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,11 +96,9 @@ func New(cfg Config, deps Deps) (*Door, error) {
 
 // spawn runs f in a goroutine that Close waits for.
 func (d *Door) spawn(f func()) {
-	d.jobs.Add(1)
-	go func() {
-		defer d.jobs.Done()
+	d.jobs.Go(func() {
 		f()
-	}()
+	})
 }
 
 // enter is spawn for callers that are not goroutines of the door themselves. It reports false when the door is closed.
@@ -328,12 +327,7 @@ func (d *Door) origin() func(*http.Request) bool {
 		if origin == "" || origin == "http://"+r.Host || origin == "https://"+r.Host {
 			return true
 		}
-		for _, o := range d.cfg.Origins {
-			if o == origin {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(d.cfg.Origins, origin)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -210,12 +211,7 @@ func (w *raw) finish(r *workerv1.TaskResult, output []byte) {
 func (w *raw) outcome(token uint64) *workerv1.TaskSettled {
 	w.t.Helper()
 	has := func(s *workerv1.TaskSettled) bool {
-		for _, t := range s.GetTokens() {
-			if t == token {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(s.GetTokens(), token)
 	}
 	for i, s := range w.settled {
 		if has(s) {

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -42,11 +43,9 @@ func (f *field) submitRefereed(n int) string {
 // answers makes honest workers of all but those with the given keys, who lie.
 func (f *field) answers(liars ...string) {
 	f.onDeliver = func(task actors.Task) {
-		for _, l := range liars {
-			if string(task.Worker) == l {
-				f.finish(task, "wrong")
-				return
-			}
+		if slices.Contains(liars, string(task.Worker)) {
+			f.finish(task, "wrong")
+			return
 		}
 		f.finish(task, "right")
 	}

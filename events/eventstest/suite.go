@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -112,14 +113,14 @@ func all(t *testing.T, l events.Log, after events.Position, f events.Filter) []e
 
 // types lists records as "A0 B1": type and revision.
 func types(rs []events.Record) string {
-	s := ""
+	var s strings.Builder
 	for i, r := range rs {
 		if i > 0 {
-			s += " "
+			s.WriteString(" ")
 		}
-		s += fmt.Sprint(r.Type, r.Rev)
+		s.WriteString(fmt.Sprint(r.Type, r.Rev))
 	}
-	return s
+	return s.String()
 }
 
 func wantErr(t *testing.T, what string, err, want error) {

@@ -324,10 +324,10 @@ func TestPipelineFromChunksToOutput(t *testing.T) {
 	w := operatortest.Start(t, guarded())
 	module, alice := w.Module(t), dial(w, "alice")
 	var chunks []*eventv1.BlobRef
-	want := ""
+	var want strings.Builder
 	for i := range 20 {
 		text := fmt.Sprintf("chunk %d;", i%7)
-		want += text
+		want.WriteString(text)
 		res, err := alice.PutBlob(t.Context(), &operatorv1.PutBlobRequest{Data: []byte(text)})
 		if err != nil {
 			t.Fatal(err)
@@ -356,7 +356,7 @@ func TestPipelineFromChunksToOutput(t *testing.T) {
 	for watch.Receive() {
 		last = watch.Msg().Pipeline
 	}
-	if watch.Err() != nil || last.State != operatorv1.PipelineState_PIPELINE_STATE_COMPLETED || last.OutputBytes != uint64(len(want)) {
+	if watch.Err() != nil || last.State != operatorv1.PipelineState_PIPELINE_STATE_COMPLETED || last.OutputBytes != uint64(len(want.String())) {
 		t.Fatalf("ended as %v, %v", last, watch.Err())
 	}
 	watch.Close()
@@ -365,12 +365,12 @@ func TestPipelineFromChunksToOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer down.Close()
-	got := ""
+	var got strings.Builder
 	for down.Receive() {
-		got += string(down.Msg().Data)
+		got.WriteString(string(down.Msg().Data))
 	}
-	if got != want || down.Err() != nil {
-		t.Errorf("output %q, want %q; %v", got, want, down.Err())
+	if got.String() != want.String() || down.Err() != nil {
+		t.Errorf("output %q, want %q; %v", got.String(), want.String(), down.Err())
 	}
 	_, err = dial(w, "bob").GetPipeline(t.Context(), &operatorv1.GetPipelineRequest{Id: res.Id})
 	wantCode(t, "another tenant's pipeline", err, connect.CodeNotFound, "NOT_FOUND")

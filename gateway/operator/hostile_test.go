@@ -351,23 +351,19 @@ func TestWatchesMissNothing(t *testing.T) {
 			t.Fatal(err, s.Err())
 		}
 		seen[name] = make(chan string, 10_000)
-		readers.Add(1)
-		go func() {
-			defer readers.Done()
+		readers.Go(func() {
 			for s.Receive() {
 				for _, u := range s.Msg().Updates {
 					seen[name] <- u.Id
 				}
 			}
-		}()
+		})
 	}
 	const n = 300
 	var sides sync.WaitGroup
 	ids := make(chan string, 3*n)
 	for name, c := range map[string]clients{"alice": alice, "bob": bob} {
-		sides.Add(1)
-		go func() {
-			defer sides.Done()
+		sides.Go(func() {
 			for range n / 50 {
 				jobs := make([]*operatorv1.NewJob, 50)
 				for i := range jobs {
@@ -381,7 +377,7 @@ func TestWatchesMissNothing(t *testing.T) {
 					ids <- name + " " + id
 				}
 			}
-		}()
+		})
 	}
 	sides.Wait()
 	close(ids)

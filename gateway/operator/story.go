@@ -2,6 +2,7 @@ package operator
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
@@ -38,22 +39,23 @@ func (v *jobView) story(slots []*slotView) []string {
 
 func (v *slotView) story() string {
 	s := v.slot
-	line := fmt.Sprintf("slot %d: %s", s.Slot, s.State)
+	var line strings.Builder
+	line.WriteString(fmt.Sprintf("slot %d: %s", s.Slot, s.State))
 	if len(s.Worker) > 0 {
-		line += fmt.Sprintf(", worker %.8x", s.Worker)
+		line.WriteString(fmt.Sprintf(", worker %.8x", s.Worker))
 	}
 	if n := len(v.attempts); n > 0 {
-		line += fmt.Sprintf(", attempt %d", s.Attempt)
+		line.WriteString(fmt.Sprintf(", attempt %d", s.Attempt))
 	}
 	for _, a := range v.attempts {
 		if a.EndedUs > 0 && a.Outcome != s.Detail {
-			line += fmt.Sprintf("; attempt %d %s", a.Attempt, a.Outcome)
+			line.WriteString(fmt.Sprintf("; attempt %d %s", a.Attempt, a.Outcome))
 		}
 	}
 	if s.Detail != "" {
-		line += "; " + s.Detail
+		line.WriteString("; " + s.Detail)
 	}
-	return line
+	return line.String()
 }
 
 func stamp(us int64) string { return time.UnixMicro(us).UTC().Format(time.RFC3339) }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -51,11 +52,12 @@ func (s sections) bytes() []byte {
 
 // vec is a vector of encoded items; named is a text behind its length.
 func vec(items ...string) string {
-	b := string(appendU32(nil, uint32(len(items))))
+	var b strings.Builder
+	b.WriteString(string(appendU32(nil, uint32(len(items)))))
 	for _, i := range items {
-		b += i
+		b.WriteString(i)
 	}
-	return b
+	return b.String()
 }
 
 func named(s string) string { return string(appendU32(nil, uint32(len(s)))) + s }

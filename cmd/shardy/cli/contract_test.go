@@ -37,7 +37,7 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 		if c.Short == "" || c.Example == "" {
 			t.Errorf("%s has no description or no example", c.CommandPath())
 		}
-		for _, line := range strings.Split(c.Example, "\n") {
+		for line := range strings.SplitSeq(c.Example, "\n") {
 			fields := strings.Fields(regexp.MustCompile(`[<>].*|'[^']*'`).ReplaceAllString(line, "x"))
 			if len(fields) == 0 || fields[0] != "shardy" {
 				t.Errorf("%s: example %q is none", c.CommandPath(), line)

@@ -14,7 +14,7 @@ import (
 
 // A compiler that runs out of memory takes its process with it, and nothing else.
 func TestCompilerWithoutMemoryFailsAlone(t *testing.T) {
-	body := []byte(strings.Repeat("\x03\x40\x20\x00\x0d\x00\x0b", 4_000))
+	body := []byte(strings.Repeat("\x03\x40\x20\x00\x0d\x00\x0b", 8_000))
 	bomb := assembler{run: append(body, output(0, 0)...)}.build()
 	s := open(t, Config{CompileTimeout: time.Minute})
 	works(t, s)
