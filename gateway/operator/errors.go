@@ -17,13 +17,14 @@ import (
 	"github.com/shardy-network/orchestrator/actors/worker"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/blobs"
+	"github.com/shardy-network/orchestrator/projections"
 )
 
 // ErrorDomain is the domain of every ErrorInfo detail.
 const ErrorDomain = "shardy.network"
 
 // ErrPage refuses a page token that no list has given out.
-var ErrPage = errors.New("malformed page token")
+var ErrPage = projections.ErrPage
 
 // The refusals of this door.
 var (

@@ -9,6 +9,7 @@ import (
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/blobs"
+	"github.com/shardy-network/orchestrator/projections"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
@@ -52,41 +53,14 @@ type Catalogue interface {
 	Modules(ctx context.Context, page Page) (rows []*eventv1.ModuleAdmitted, next string, err error)
 }
 
-// Page is a part of a list.
-type Page struct {
-	After string // place where the part before ended; empty: from the start
-	Limit int    // at least 1
-}
-
-// JobQuery narrows the list of jobs. Zero fields do not.
-type JobQuery struct {
-	Page
-	State    operatorv1.JobState
-	Tenants  []string // any of them
-	Pipeline string
-	Kind     eventv1.JobKind
-}
-
-// PipelineQuery narrows the list of pipelines. Zero fields do not.
-type PipelineQuery struct {
-	Page
-	State   operatorv1.PipelineState
-	Tenants []string
-}
-
-// DeadLetterQuery narrows the list of dead letters. Zero fields do not.
-type DeadLetterQuery struct {
-	Page
-	Reason  eventv1.DeadLetterReason
-	Tenants []string
-}
-
-// WorkerQuery narrows the list of workers. Zero fields do not.
-type WorkerQuery struct {
-	Page
-	Tier  uint32
-	State string
-}
+// The lists' questions are those of the projection that answers them.
+type (
+	Page            = projections.Page
+	JobQuery        = projections.JobQuery
+	PipelineQuery   = projections.PipelineQuery
+	DeadLetterQuery = projections.DeadLetterQuery
+	WorkerQuery     = projections.WorkerQuery
+)
 
 // ModuleTrial compiles and runs a module where it can do no harm. A module that must not be admitted is a
 // *ModuleRefusal; every other error means that nothing was learned about it.
