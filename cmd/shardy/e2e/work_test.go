@@ -31,6 +31,9 @@ func (t task) chunk() []byte {
 func (t task) answer() []byte {
 	composite := make([]bool, t.high-t.low)
 	for d := uint64(2); d*d < t.high; d++ {
+		if d > 2 && d%2 == 0 {
+			continue
+		}
 		for n := max(d*d, (t.low+d-1)/d*d); n < t.high; n += d {
 			composite[n-t.low] = true
 		}
@@ -125,10 +128,12 @@ func (s *site) settled(tasks []*task) {
 	})
 }
 
+// answers keeps the digests of those that were computed: the long ones come again. No two tests run at once.
+var answers = map[[2]uint64][32]byte{}
+
 // judge holds every task's verdict against the answer: verified once, with the right output.
 func (s *site) judge(h *history, tasks []*task) {
 	s.Helper()
-	answers := map[[2]uint64][32]byte{}
 	for _, t := range tasks {
 		all := h.verified[t.id]
 		if len(all) != 1 {
