@@ -40,7 +40,11 @@ func (e *entityActor) Receive(ctx actor.Context) {
 	case *order:
 		e.become(m.to)
 		e.handle(m)
-		e.shard.handled(e.addr, e.loaded && e.entity.Done())
+		if e.shard.handled(e.addr, e.loaded && e.entity.Done()) {
+			e.forget()
+		}
+	case *actor.Stopped:
+		e.forget() // the actor library's list of children keeps some of the dead until it grows again
 	case wake:
 		e.become(m.addr)
 		if !e.loaded {
@@ -51,6 +55,9 @@ func (e *entityActor) Receive(ctx actor.Context) {
 		}
 	}
 }
+
+// forget leaves nothing of the entity in the actor.
+func (e *entityActor) forget() { *e = entityActor{shard: e.shard} }
 
 // become makes the actor the shell of this entity, which is not loaded yet; the one before has left memory.
 func (e *entityActor) become(addr actors.Address) {

@@ -475,6 +475,52 @@ func (l *gated) Append(ctx context.Context, stream string, want events.Expect, e
 	return l.Log.Append(ctx, stream, want, evs...)
 }
 
+// TestRequeuedOverAndOver lets jobs leave memory and come back, in whichever actor is free: none of them may meet what
+// an actor knew of it a round ago.
+func TestRequeuedOverAndOver(t *testing.T) {
+	f := newField(t, memlog.New(), func(c *Config) { c.Shards = 1 })
+	const jobs, rounds = 24, 6
+	var mu sync.Mutex
+	round := map[string]int{}
+	f.onDeliver = func(task actors.Task) {
+		mu.Lock()
+		last := round[task.Job] >= rounds
+		mu.Unlock()
+		if last {
+			f.finish(task, "right")
+			return
+		}
+		f.host.Tell(actors.SlotAddress(task.Job, task.Slot), &eventv1.Command{Kind: &eventv1.Command_ReturnResult{ReturnResult: &eventv1.ReturnResult{
+			Token: task.Token, Status: eventv1.ResultStatus_RESULT_STATUS_TRAP, Fuel: 7,
+		}}}, nil)
+	}
+	f.host.Observe(func(to actors.Address, facts []events.Fact) {
+		if _, ok := facts[len(facts)-1].(*eventv1.JobDeadLettered); !ok {
+			return
+		}
+		mu.Lock()
+		round[to.ID]++
+		mu.Unlock()
+		f.host.Tell(to, &eventv1.Command{Kind: &eventv1.Command_RequeueJob{RequeueJob: &eventv1.RequeueJob{By: "test", Reason: "again"}}}, nil)
+	})
+	f.host.Start(t.Context(), Open{})
+	f.workers(3)
+	for i := range jobs {
+		f.submit(i)
+	}
+	for range jobs * (rounds + 1) {
+		select {
+		case <-f.decided:
+		case <-time.After(20 * time.Second):
+			t.Fatal("a job is stuck")
+		}
+	}
+	f.close()
+	if n := len(types(t, f.log, events.Filter{Types: []string{"TaskVerified"}})); n != jobs {
+		t.Errorf("%d verdicts for %d jobs", n, jobs)
+	}
+}
+
 // TestUnknownRoom refuses an address that nobody lives at.
 func TestUnknownRoom(t *testing.T) {
 	f := newField(t, memlog.New(), nil)

@@ -247,26 +247,28 @@ func (s *shard) take() error {
 const maxFree = 64
 
 // handled follows every order that an entity's actor has dealt with. An entity that is done and has no more orders
-// leaves memory, and its actor is free for the next one: most entities live for a few milliseconds.
-func (s *shard) handled(addr actors.Address, done bool) {
+// leaves memory, and its actor is free for the next one: most entities live for a few milliseconds. A freed actor MUST
+// forget its entity before it handles another message: what it knows is soon out of date.
+func (s *shard) handled(addr actors.Address, done bool) (freed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.kids[addr]
 	if e == nil {
-		return
+		return false
 	}
 	e.pending--
 	if !done || e.pending > 0 || e.stopping || s.closed {
-		return
+		return false
 	}
 	if len(s.free) >= maxFree {
 		s.bury(e)
-		return
+		return false
 	}
 	s.order(addr).Remove(e.at)
 	delete(s.byPID, e.pid.Id)
 	delete(s.kids, addr)
 	s.free = append(s.free, e.pid)
+	return true
 }
 
 // entityOf says whose actor this is.
