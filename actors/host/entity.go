@@ -38,11 +38,7 @@ func (e *entityActor) Receive(ctx actor.Context) {
 	defer e.logPanic(ctx)
 	switch m := ctx.Message().(type) {
 	case *order:
-		e.become(m.to)
-		e.handle(m)
-		if e.shard.handled(e.addr, e.loaded && e.entity.Done()) {
-			e.forget()
-		}
+		e.take(m)
 	case *actor.Stopped:
 		e.forget() // the actor library's list of children keeps some of the dead until it grows again
 	case wake:
@@ -53,6 +49,15 @@ func (e *entityActor) Receive(ctx actor.Context) {
 			}
 			e.repeat()
 		}
+	}
+}
+
+// take handles an order as the shell of its entity, and forgets the entity when the shard has set the actor free.
+func (e *entityActor) take(o *order) {
+	e.become(o.to)
+	e.handle(o)
+	if e.shard.handled(e.addr, e.loaded && e.entity.Done()) {
+		e.forget()
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/assignment"
 	"github.com/shardy-network/orchestrator/actors/dispatch"
@@ -519,6 +521,39 @@ func TestRequeuedOverAndOver(t *testing.T) {
 	if n := len(types(t, f.log, events.Filter{Types: []string{"TaskVerified"}})); n != jobs {
 		t.Errorf("%d verdicts for %d jobs", n, jobs)
 	}
+}
+
+// TestFreedActorForgets: what a freed actor remembered would be stale when it meets the same entity again.
+func TestFreedActorForgets(t *testing.T) {
+	f := newField(t, memlog.New(), nil)
+	id, submit := submission(1)
+	addr := actors.JobAddress(id)
+	s := f.host.shardOf(addr)
+	e := &entityActor{shard: s}
+	give := func(cmd *eventv1.Command) {
+		s.mu.Lock()
+		if s.kids[addr] == nil {
+			s.settle(s.enter(addr), actor.NewPID("nowhere", "test"))
+		}
+		s.kids[addr].pending++
+		s.mu.Unlock()
+		e.take(&order{to: addr, id: randomCommandID(), cmd: cmd})
+	}
+	give(submit)
+	if e.addr != addr || e.entity.Done() {
+		t.Fatalf("the actor is the shell of %v", e.addr)
+	}
+	give(&eventv1.Command{AtUs: 1, Kind: &eventv1.Command_CancelJob{CancelJob: &eventv1.CancelJob{By: "test"}}})
+	if e.entity != nil || e.loaded || e.addr != (actors.Address{}) {
+		t.Errorf("the freed actor still knows %v", e.addr)
+	}
+	s.mu.Lock()
+	if s.kids[addr] != nil || len(s.free) != 1 {
+		t.Errorf("the entity is still in memory, or its actor is not free")
+	}
+	s.free = nil // it never was an actor
+	s.mu.Unlock()
+	f.close()
 }
 
 // TestUnknownRoom refuses an address that nobody lives at.
