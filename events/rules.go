@@ -1,6 +1,7 @@
 package events
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strings"
 	"unicode"
@@ -85,6 +86,17 @@ func checkName(what, name string, limit int) error {
 		return fmt.Errorf("%w: %s name of %d bytes, limit %d", ErrInvalid, what, len(name), limit)
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
 		return fmt.Errorf("%w: %s name %q", ErrInvalid, what, name)
+	}
+	return nil
+}
+
+// CheckStaged refuses a blob that no Stager takes.
+func CheckStaged(sum [32]byte, data []byte) error {
+	if len(data) > MaxStagedBytes {
+		return fmt.Errorf("%w: blob of %d bytes", ErrTooLarge, len(data))
+	}
+	if sha256.Sum256(data) != sum {
+		return fmt.Errorf("%w: blob is not what its sum says", ErrInvalid)
 	}
 	return nil
 }

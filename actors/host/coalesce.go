@@ -1,12 +1,11 @@
 package host
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"sync"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/shardy-network/orchestrator/actors"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
@@ -73,7 +72,7 @@ func (s *settler) send(key stageKey, jobs []*eventv1.SettledJob) {
 	slices.SortFunc(jobs, func(a, b *eventv1.SettledJob) int { return int(a.Chunk) - int(b.Chunk) })
 	cmd := &eventv1.Command{Kind: &eventv1.Command_SettleJobs{SettleJobs: &eventv1.SettleJobs{Stage: key.stage, Jobs: jobs}}}
 	s.host.Tell(actors.PipelineAddress(key.pipeline), cmd, func(_ any, err error) {
-		if err == ErrBusy {
+		if errors.Is(err, ErrBusy) {
 			for _, j := range jobs {
 				s.add(actors.SettleChunk{Pipeline: key.pipeline, Stage: key.stage, Job: j})
 			}
@@ -143,11 +142,10 @@ func (c *counter) flush() {
 	c.mu.Unlock()
 	for _, key := range slices.Sorted(maps.Keys(pending)) {
 		w := pending[key]
-		back := proto.Clone(w).(*eventv1.RecordWork)
 		cmd := &eventv1.Command{Kind: &eventv1.Command_RecordWork{RecordWork: w}}
 		c.host.Tell(actors.WorkerAddress([]byte(key)), cmd, func(_ any, err error) {
-			if err == ErrBusy {
-				c.add(actors.CountWork{Worker: []byte(key), Delta: back.Delta, FuelPerMs: back.FastestFuelPerMs})
+			if errors.Is(err, ErrBusy) {
+				c.add(actors.CountWork{Worker: []byte(key), Delta: w.Delta, FuelPerMs: w.FastestFuelPerMs})
 			}
 		})
 	}

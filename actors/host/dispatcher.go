@@ -41,7 +41,6 @@ type (
 	dispatchFailed struct {
 		job    string
 		holder actors.Holder
-		err    error
 	}
 	dispatchQuery struct{ answer func(*dispatch.Matcher) }
 )
@@ -128,7 +127,7 @@ func (d *dispatcher) dispatch(p dispatch.Placement) {
 		job:   job.context,
 		done: func(_ any, err error) {
 			if err != nil {
-				h.system.Root.Send(h.dispatch, &dispatchFailed{p.Job, holder, err})
+				h.system.Root.Send(h.dispatch, &dispatchFailed{p.Job, holder})
 			}
 		},
 	})

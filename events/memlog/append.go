@@ -2,7 +2,6 @@ package memlog
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"iter"
 	"slices"
@@ -144,11 +143,8 @@ func (l *Log) Delete(ctx context.Context, name string, want events.Expect) error
 
 // Stage keeps a copy of data under its SHA-256.
 func (l *Log) Stage(ctx context.Context, sum [32]byte, data []byte) error {
-	if len(data) > events.MaxStagedBytes {
-		return fmt.Errorf("%w: blob of %d bytes", events.ErrTooLarge, len(data))
-	}
-	if sha256.Sum256(data) != sum {
-		return fmt.Errorf("%w: blob is not what its sum says", events.ErrInvalid)
+	if err := events.CheckStaged(sum, data); err != nil {
+		return err
 	}
 	if err := l.begin(ctx); err != nil {
 		return err

@@ -89,11 +89,8 @@ func (c *blobCache) settle(b *blob, ok bool) {
 // Stage takes a copy of data under its SHA-256 and queues it before every append that begins later. It does not wait
 // for the disk, only for space in the queue. What was staged or read lately is not written again.
 func (l *Log) Stage(ctx context.Context, sum [32]byte, data []byte) error {
-	if len(data) > events.MaxStagedBytes {
-		return fmt.Errorf("%w: blob of %d bytes", events.ErrTooLarge, len(data))
-	}
-	if sha256.Sum256(data) != sum {
-		return fmt.Errorf("%w: blob is not what its sum says", events.ErrInvalid)
+	if err := events.CheckStaged(sum, data); err != nil {
+		return err
 	}
 	if err := l.begin(ctx); err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 )
 
 // policyAddress is the deployment's one policy.
-var policyAddress = actors.Address{Room: actors.PolicyRoom, ID: "default"}
+var policyAddress = actors.Address{Room: actors.PolicyRoom, ID: policy.ID}
 
 // policyCache holds the policy as it stands. Facts replace it; nobody changes it in place.
 type policyCache struct {

@@ -20,15 +20,7 @@ func (a *app) assignmentCommand() *cobra.Command {
 func (a *app) assignmentList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list JOB", Short: "List the slots of a job", Args: cobra.ExactArgs(1), Example: "  shardy assignment list 01k9x2",
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			id, err := api.jobID(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: about(a, (*api).jobID, func(ctx context.Context, api *api, id string) error {
 			res, err := api.GetJob(ctx, &operatorv1.GetJobRequest{Id: id})
 			if err != nil {
 				return err
@@ -59,15 +51,7 @@ func (c *api) slotID(ctx context.Context, text string) (string, error) {
 func (a *app) assignmentEvents(use, short, example string, follow bool) *cobra.Command {
 	return &cobra.Command{
 		Use: use + " JOB-SLOT", Short: short, Args: cobra.ExactArgs(1), Example: example,
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			id, err := api.slotID(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: about(a, (*api).slotID, func(ctx context.Context, api *api, id string) error {
 			return a.printEvents(ctx, api, &operatorv1.ReadEventsRequest{
 				Stream: fmt.Sprintf("%s-%s", actors.AssignmentRoom, id), Follow: follow,
 			})

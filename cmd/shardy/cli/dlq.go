@@ -62,15 +62,7 @@ func (a *app) dlqDescribe() *cobra.Command {
 	return &cobra.Command{
 		Use: "describe JOB", Short: "Show a dead letter with the history of its attempts", Args: cobra.ExactArgs(1),
 		Example: "  shardy dlq describe 01k9x2",
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			id, err := api.deadLetterID(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: about(a, (*api).deadLetterID, func(ctx context.Context, api *api, id string) error {
 			res, err := api.DescribeDeadLetter(ctx, &operatorv1.DescribeDeadLetterRequest{Id: id})
 			if err != nil {
 				return err

@@ -184,15 +184,7 @@ func (a *app) jobDescribe() *cobra.Command {
 	return &cobra.Command{
 		Use: "describe JOB", Short: "Show a job with its slots and results", Args: cobra.ExactArgs(1),
 		Example: "  shardy job describe 01k9x2",
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			id, err := api.jobID(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: about(a, (*api).jobID, func(ctx context.Context, api *api, id string) error {
 			res, err := api.GetJob(ctx, &operatorv1.GetJobRequest{Id: id})
 			if err != nil {
 				return err
@@ -302,19 +294,11 @@ func (a *app) jobCancel() *cobra.Command {
 	c := &cobra.Command{
 		Use: "cancel JOB", Short: "Stop an open job for good", Args: cobra.ExactArgs(1),
 		Example: "  shardy job cancel 01k9x2 --reason 'wrong input' --yes",
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			id, err := api.jobID(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: about(a, (*api).jobID, func(ctx context.Context, api *api, id string) error {
 			if err := a.confirm("cancel job %s", id); err != nil {
 				return err
 			}
-			_, err = api.CancelJob(ctx, &operatorv1.CancelJobRequest{Id: id, Reason: reason})
+			_, err := api.CancelJob(ctx, &operatorv1.CancelJobRequest{Id: id, Reason: reason})
 			return a.done(err, id, "cancelled")
 		}),
 	}
@@ -338,15 +322,7 @@ func (a *app) jobExplain() *cobra.Command {
 	return &cobra.Command{
 		Use: "explain JOB", Short: "Say why a job is where it is", Args: cobra.ExactArgs(1),
 		Example: "  shardy job explain 01k9x2",
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			id, err := api.jobID(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: about(a, (*api).jobID, func(ctx context.Context, api *api, id string) error {
 			res, err := api.ExplainJob(ctx, &operatorv1.ExplainJobRequest{Id: id})
 			if err != nil {
 				return err
@@ -365,15 +341,7 @@ func (a *app) jobResult() *cobra.Command {
 	c := &cobra.Command{
 		Use: "result JOB", Short: "Download the output of a verified job", Args: cobra.ExactArgs(1),
 		Example: "  shardy job result 01k9x2 --output out.bin",
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			id, err := api.jobID(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: about(a, (*api).jobID, func(ctx context.Context, api *api, id string) error {
 			out, err := a.openOutput(to)
 			if err != nil {
 				return err

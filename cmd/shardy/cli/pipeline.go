@@ -87,15 +87,7 @@ func (a *app) pipelineList() *cobra.Command {
 func (a *app) pipelineDescribe() *cobra.Command {
 	return &cobra.Command{
 		Use: "describe PIPELINE", Short: "Show a pipeline", Args: cobra.ExactArgs(1), Example: "  shardy pipeline describe 01k9x2",
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			id, err := api.pipelineID(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: about(a, (*api).pipelineID, func(ctx context.Context, api *api, id string) error {
 			res, err := api.GetPipeline(ctx, &operatorv1.GetPipelineRequest{Id: id})
 			if err != nil {
 				return err
@@ -115,15 +107,7 @@ func (a *app) pipelineWatch() *cobra.Command {
 	return &cobra.Command{
 		Use: "watch PIPELINE", Short: "Follow a pipeline until it has ended", Args: cobra.ExactArgs(1),
 		Example: "  shardy pipeline watch 01k9x2 --timeout 10m",
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			id, err := api.pipelineID(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: about(a, (*api).pipelineID, func(ctx context.Context, api *api, id string) error {
 			return a.followPipeline(ctx, api, id, func(p *operatorv1.Pipeline) error {
 				if a.json {
 					return a.printMessage(p)
@@ -154,19 +138,11 @@ func (a *app) pipelineCancel() *cobra.Command {
 	c := &cobra.Command{
 		Use: "cancel PIPELINE", Short: "Stop a pipeline and its open jobs for good", Args: cobra.ExactArgs(1),
 		Example: "  shardy pipeline cancel 01k9x2 --reason 'wrong model' --yes",
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			id, err := api.pipelineID(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: about(a, (*api).pipelineID, func(ctx context.Context, api *api, id string) error {
 			if err := a.confirm("cancel pipeline %s and its open jobs", id); err != nil {
 				return err
 			}
-			_, err = api.CancelPipeline(ctx, &operatorv1.CancelPipelineRequest{Id: id, Reason: reason})
+			_, err := api.CancelPipeline(ctx, &operatorv1.CancelPipelineRequest{Id: id, Reason: reason})
 			return a.done(err, id, "cancelled")
 		}),
 	}
@@ -179,16 +155,8 @@ func (a *app) pipelineOutput() *cobra.Command {
 	c := &cobra.Command{
 		Use: "output PIPELINE", Short: "Download the outputs of the last stage, joined", Args: cobra.ExactArgs(1),
 		Example: "  shardy pipeline output 01k9x2 --output picture.raw",
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			id, err := api.pipelineID(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			_, err = a.download(ctx, api, id, to)
+		RunE: about(a, (*api).pipelineID, func(ctx context.Context, api *api, id string) error {
+			_, err := a.download(ctx, api, id, to)
 			return err
 		}),
 	}

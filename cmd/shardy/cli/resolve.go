@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/shardy-network/orchestrator/events"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
@@ -58,6 +60,21 @@ func isEntityID(s string) bool { return events.CheckEntityID(s) == nil }
 func isHex32(s string) bool {
 	b, err := hex.DecodeString(s)
 	return err == nil && len(b) == 32
+}
+
+// about makes a command about the one thing that its first argument names.
+func about[T any](a *app, resolve func(*api, context.Context, string) (T, error), do func(context.Context, *api, T) error) func(*cobra.Command, []string) error {
+	return a.call(func(ctx context.Context, args []string) error {
+		api, err := a.dial()
+		if err != nil {
+			return err
+		}
+		subject, err := resolve(api, ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return do(ctx, api, subject)
+	})
 }
 
 func (c *api) jobID(ctx context.Context, text string) (string, error) {

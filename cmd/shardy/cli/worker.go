@@ -75,15 +75,7 @@ func (a *app) workerDescribe() *cobra.Command {
 	return &cobra.Command{
 		Use: "describe KEY", Short: "Show a worker: claim, proof and record", Args: cobra.ExactArgs(1),
 		Example: "  shardy worker describe 9f3c",
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			key, err := api.workerKey(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: about(a, (*api).workerKey, func(ctx context.Context, api *api, key []byte) error {
 			res, err := api.GetWorker(ctx, &operatorv1.GetWorkerRequest{Key: key})
 			if err != nil {
 				return err
@@ -136,15 +128,7 @@ func (a *app) workerRule(verb, short, done string, dangerous bool, do rule) *cob
 	c := &cobra.Command{
 		Use: verb + " KEY", Short: short, Args: cobra.ExactArgs(1),
 		Example: "  shardy worker " + verb + " 9f3c --reason 'maintenance'",
-		RunE: a.call(func(ctx context.Context, args []string) error {
-			api, err := a.dial()
-			if err != nil {
-				return err
-			}
-			key, err := api.workerKey(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: about(a, (*api).workerKey, func(ctx context.Context, api *api, key []byte) error {
 			if dangerous {
 				if reason == "" {
 					return usage("--reason is needed")

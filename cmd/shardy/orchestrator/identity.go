@@ -13,30 +13,13 @@ import (
 // ErrKeyFile refuses a key file that is not one.
 var ErrKeyFile = errors.New("malformed key file")
 
-// loadKey reads the server's ed25519 seed, or makes one. Without a folder the key lives as long as the process.
+// loadKey reads the server's ed25519 seed, or makes one.
 func loadKey(dir string) (ed25519.PrivateKey, error) {
-	if dir == "" {
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return key, err
-	}
-	name := filepath.Join(dir, "server.key")
-	seed, err := os.ReadFile(name)
-	switch {
-	case err == nil && len(seed) == ed25519.SeedSize:
-		return ed25519.NewKeyFromSeed(seed), nil
-	case err == nil:
-		return nil, fmt.Errorf("%w: %s has %d bytes, want %d", ErrKeyFile, name, len(seed), ed25519.SeedSize)
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("server key: %w", err)
-	}
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+	seed, err := keptKey(dir, "server.key")
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFileDurably(name, key.Seed(), 0o600); err != nil {
-		return nil, fmt.Errorf("server key: %w", err)
-	}
-	return key, nil
+	return ed25519.NewKeyFromSeed(seed), nil
 }
 
 // keptKey reads a secret of 32 bytes that lies beside the log, as long as the log, or makes one. Without a folder it

@@ -36,17 +36,15 @@ type Orchestrator struct {
 	key   ed25519.PrivateKey
 	begin time.Time
 
-	log    events.Log
-	blobs  *blobs.Store
-	open   *projections.OpenWork
-	runner *projections.Runner
-	host   *host.Host
-	door   *gateway.Door
-	api    *operator.API
-	pool   *challenges
+	log   events.Log
+	blobs *blobs.Store
+	open  *projections.OpenWork
+	host  *host.Host
+	door  *gateway.Door
+	api   *operator.API
+	pool  *challenges
 
 	policy atomic.Pointer[eventv1.Policy]
-	unsee  func() // ends the watch of the policy
 
 	draining atomic.Bool
 	listener net.Listener
@@ -123,12 +121,13 @@ func (o *Orchestrator) openProjection(ctx context.Context) (err error) {
 		return fmt.Errorf("open work: %w", err)
 	}
 	o.onClose(o.open.Close)
-	if o.runner, err = projections.NewRunner(o.log, projections.Options{Logger: o.cfg.Logger}, o.open); err != nil {
+	runner, err := projections.NewRunner(o.log, projections.Options{Logger: o.cfg.Logger}, o.open)
+	if err != nil {
 		return err
 	}
 	work, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- o.runner.Run(work) }()
+	go func() { ended <- runner.Run(work) }()
 	o.onClose(func() error {
 		stop()
 		return <-ended
@@ -137,25 +136,16 @@ func (o *Orchestrator) openProjection(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := o.runner.WaitFor(ctx, o.open.Name(), head); err != nil {
+	if err := runner.WaitFor(ctx, o.open.Name(), head); err != nil {
 		return fmt.Errorf("read the log: %w", err)
 	}
 	return nil
 }
 
-func (o *Orchestrator) sandbox() (*sandbox.Sandbox, error) {
-	box, err := sandbox.New(o.cfg.Sandbox)
-	if err != nil {
-		return nil, err
-	}
-	o.onClose(box.Close)
-	return box, nil
-}
-
-// challengeBox is a sandbox with room for the largest memory challenge.
-func (o *Orchestrator) challengeBox() (*sandbox.Sandbox, error) {
+// sandbox makes a sandbox that lives as long as the orchestrator, with room for modules of at least the given memory.
+func (o *Orchestrator) sandbox(memory uint64) (*sandbox.Sandbox, error) {
 	cfg := o.cfg.Sandbox
-	cfg.MaxModuleMemory = max(cfg.MaxModuleMemory, challenge.MaxMemory)
+	cfg.MaxModuleMemory = max(cfg.MaxModuleMemory, memory)
 	box, err := sandbox.New(cfg)
 	if err != nil {
 		return nil, err
@@ -168,7 +158,7 @@ func (o *Orchestrator) buildHost(ctx context.Context) error {
 	if err := o.loadPolicy(ctx); err != nil {
 		return err
 	}
-	box, err := o.sandbox()
+	box, err := o.sandbox(0)
 	if err != nil {
 		return err
 	}
@@ -194,12 +184,12 @@ func (o *Orchestrator) buildHost(ctx context.Context) error {
 		defer cancel()
 		return o.host.Close(ctx)
 	})
-	o.unsee = o.host.Observe(o.seePolicy)
-	o.onClose(func() error { o.unsee(); return nil })
+	unsee := o.host.Observe(o.seePolicy)
+	o.onClose(func() error { unsee(); return nil })
 	return nil
 }
 
-var policyAddress = actors.Address{Room: actors.PolicyRoom, ID: "default"}
+var policyAddress = actors.Address{Room: actors.PolicyRoom, ID: policy.ID}
 
 // loadPolicy reads the standing policy, or takes the built-in one.
 func (o *Orchestrator) loadPolicy(ctx context.Context) error {
@@ -243,7 +233,7 @@ func (o *Orchestrator) applyPolicy(ctx context.Context) error {
 }
 
 func (o *Orchestrator) buildDoor(context.Context) error {
-	box, err := o.challengeBox()
+	box, err := o.sandbox(challenge.MaxMemory)
 	if err != nil {
 		return err
 	}
@@ -267,7 +257,7 @@ func (o *Orchestrator) buildDoor(context.Context) error {
 }
 
 func (o *Orchestrator) buildAPI(ctx context.Context) error {
-	box, err := o.sandbox()
+	box, err := o.sandbox(0)
 	if err != nil {
 		return err
 	}
