@@ -4,14 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/shardy-network/orchestrator/events"
-	"github.com/shardy-network/orchestrator/events/blobs"
 	"github.com/shardy-network/orchestrator/projections/audit"
 )
 
@@ -22,15 +17,15 @@ func (a *app) auditCommand() *cobra.Command {
 }
 
 func (a *app) auditReplay() *cobra.Command {
-	var dir, content string
+	var from logFlags
 	var skip bool
 	c := &cobra.Command{
 		Use: "replay", Short: "Decide every recorded command again and compare", Args: cobra.NoArgs,
-		Long: "Replay folds every stream of a data folder, decides every recorded command again with the rules that decided\n" +
-			"it, compares the facts, and verifies the stored evidence. The orchestrator must be stopped, or the folder a backup.",
+		Long: "Replay folds every stream of a log, decides every recorded command again with the rules that decided it,\n" +
+			"compares the facts, and verifies the stored evidence.",
 		Example: "  shardy audit replay --data-dir /var/lib/shardy --json",
 		RunE: a.call(func(ctx context.Context, _ []string) error {
-			r, err := replay(ctx, dir, content, skip)
+			r, err := replay(ctx, from, skip)
 			if err != nil {
 				return err
 			}
@@ -45,46 +40,23 @@ func (a *app) auditReplay() *cobra.Command {
 			return err
 		}),
 	}
-	dataDirFlag(c, &dir)
-	c.Flags().StringVar(&content, "blobs", "", "where the content is (default: the data folder's)")
+	from.flags(c)
 	c.Flags().BoolVar(&skip, "skip-evidence", false, "do not verify signatures and content")
 	return c
 }
 
-// replay audits a data folder. Content is looked at where it is.
-func replay(ctx context.Context, dir, content string, skip bool) (r audit.Report, err error) {
-	log, err := openLog(dir)
+// replay audits a whole log. Content is looked at where it is.
+func replay(ctx context.Context, from logFlags, skip bool) (r audit.Report, err error) {
+	log, err := from.open(ctx)
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	opts := audit.Options{SkipEvidence: skip}
-	if content == "" {
-		content = filepath.Join(dir, "blobs")
-		if _, serr := os.Stat(content); errors.Is(serr, fs.ErrNotExist) {
-			content = ""
-		}
-	}
-	if content != "" && !skip {
-		store, err := blobs.Open(ctx, content, blobs.Options{Log: log})
-		if err != nil {
-			return r, err
-		}
-		defer store.Close()
-		opts.Blobs = auditBlobs{store}
+	if !skip {
+		opts.Blobs = log.Blobs
 	}
 	return audit.Replay(ctx, log, opts)
-}
-
-// auditBlobs reads content as the audit wants it.
-type auditBlobs struct{ *blobs.Store }
-
-func (b auditBlobs) Get(ctx context.Context, sum [32]byte) ([]byte, error) {
-	data, err := b.Store.Get(ctx, sum, blobs.DefaultMaxBytes)
-	if errors.Is(err, blobs.ErrNotFound) {
-		err = fmt.Errorf("%w: %w", events.ErrNotFound, err)
-	}
-	return data, err
 }
 
 func (a *app) showReport(r audit.Report) error {

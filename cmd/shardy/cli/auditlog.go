@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/blobs"
+	"github.com/shardy-network/orchestrator/projections/audit"
+)
+
+// logFlags say which log an audit reads.
+type logFlags struct {
+	dir     string // data folder of a stopped orchestrator, or a backup of one
+	content string // where the blobs are; empty: the data folder's
+}
+
+func (l *logFlags) flags(c *cobra.Command) {
+	c.Flags().StringVar(&l.dir, "data-dir", "", "data folder of a stopped orchestrator, or a backup of one")
+	c.Flags().StringVar(&l.content, "blobs", "", "where the content is (default: the data folder's)")
+}
+
+// named reports whether the flags name a log.
+func (l *logFlags) named() bool { return l.dir != "" }
+
+// heldLog is a log that is open for reading, with the content beside it.
+type heldLog struct {
+	events.Log
+	Blobs audit.Blobs // nil: no content is there
+	Dir   string      // data folder; empty for a log that a server has
+	store *blobs.Store
+}
+
+// open opens the log that the flags name. The caller closes it.
+func (l *logFlags) open(ctx context.Context) (*heldLog, error) {
+	if !l.named() {
+		return nil, usage("which log? give --data-dir")
+	}
+	log, err := openLog(l.dir)
+	if err != nil {
+		return nil, err
+	}
+	h := &heldLog{Log: log, Dir: l.dir}
+	content := l.content
+	if content == "" && l.dir != "" {
+		content = filepath.Join(l.dir, "blobs")
+		if _, err := os.Stat(content); errors.Is(err, fs.ErrNotExist) {
+			content = ""
+		}
+	}
+	if content == "" {
+		return h, nil
+	}
+	if h.store, err = blobs.Open(ctx, content, blobs.Options{Log: log}); err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	h.Blobs = auditBlobs{h.store}
+	return h, nil
+}
+
+// Close closes the content and the log.
+func (h *heldLog) Close() error {
+	var err error
+	if h.store != nil {
+		err = h.store.Close()
+	}
+	return errors.Join(err, h.Log.Close())
+}
+
+// auditBlobs reads content as the audit wants it.
+type auditBlobs struct{ *blobs.Store }
+
+func (b auditBlobs) Get(ctx context.Context, sum [32]byte) ([]byte, error) {
+	data, err := b.Store.Get(ctx, sum, blobs.DefaultMaxBytes)
+	if errors.Is(err, blobs.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", events.ErrNotFound, err)
+	}
+	return data, err
+}
