@@ -98,11 +98,8 @@ func (g *guard) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, h h
 	if err != nil {
 		return nil, toConnect(err)
 	}
-	if !c.is(procedures[spec.Procedure]) {
-		return nil, toConnect(errRole)
-	}
-	if c.limit != nil && !c.limit.Allow() {
-		return nil, toConnect(errRate)
+	if err := c.may(spec.Procedure); err != nil {
+		return nil, toConnect(err)
 	}
 	return withCaller(ctx, c), nil
 }
