@@ -35,7 +35,8 @@ var allowed = map[string]string{
 	"CancelPipeline": "roa", "DownloadOutput": "roa",
 	"PutBlob": "roa", "AdmitModule": "roa", "ListModules": "roae",
 	"ListWorkers": "roe", "GetWorker": "roe", "DrainWorker": "ro", "BanWorker": "ro", "ReinstateWorker": "ro",
-	"ListDeadLetters": "roae", "DescribeDeadLetter": "roae", "RequeueDeadLetter": "roa", "DiscardDeadLetter": "roa",
+	"ListDeadLetters": "roae", "DescribeDeadLetter": "roae", "RequeueDeadLetters": "roa", "DiscardDeadLetters": "roa",
+	"EditDeadLetter": "roa", "DownloadPayload": "roa",
 	"ReadEvents": "roae", "GetStatus": "roae", "GetPolicy": "roae", "ChangePolicy": "r",
 }
 

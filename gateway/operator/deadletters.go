@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/shardy-network/orchestrator/actors"
+	"connectrpc.com/connect"
+
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
@@ -44,31 +45,40 @@ func (a *API) DescribeDeadLetter(ctx context.Context, req *operatorv1.DescribeDe
 	return res, nil
 }
 
-// RequeueDeadLetter opens a new round for a dead letter's job.
-func (a *API) RequeueDeadLetter(ctx context.Context, req *operatorv1.RequeueDeadLetterRequest) (*operatorv1.RequeueDeadLetterResponse, error) {
-	by := callerOf(ctx).name
-	err := a.settleDeadLetter(ctx, req.Id, req.Reason, &eventv1.Command{Kind: &eventv1.Command_RequeueJob{
-		RequeueJob: &eventv1.RequeueJob{By: by, Reason: req.Reason},
-	}})
-	return &operatorv1.RequeueDeadLetterResponse{}, err
+// ListDeadLetters lists dead letters.
+func (a *API) ListDeadLetters(ctx context.Context, req *operatorv1.ListDeadLettersRequest) (*operatorv1.ListDeadLettersResponse, error) {
+	f := req.GetFilter()
+	tenants, err := callerOf(ctx).tenantsOf(f.GetTenant())
+	if err != nil {
+		return nil, err
+	}
+	var reason eventv1.DeadLetterReason
+	if len(f.GetReasons()) > 0 {
+		reason = f.Reasons[0]
+	}
+	cursor, page, err := openPage(req.PageSize, req.PageToken, "dead letters", reason, tenants)
+	if err != nil {
+		return nil, err
+	}
+	rows, next, err := a.deps.Catalogue.DeadLetters(ctx, DeadLetterQuery{Page: page, Reason: reason, Tenants: tenants})
+	if err != nil {
+		return nil, err
+	}
+	return &operatorv1.ListDeadLettersResponse{DeadLetters: rows, NextPageToken: cursor.token(next)}, nil
 }
 
-// DiscardDeadLetter gives a dead letter up for good.
-func (a *API) DiscardDeadLetter(ctx context.Context, req *operatorv1.DiscardDeadLetterRequest) (*operatorv1.DiscardDeadLetterResponse, error) {
-	by := callerOf(ctx).name
-	err := a.settleDeadLetter(ctx, req.Id, req.Reason, &eventv1.Command{Kind: &eventv1.Command_DiscardJob{
-		DiscardJob: &eventv1.DiscardJob{By: by, Reason: req.Reason},
-	}})
-	return &operatorv1.DiscardDeadLetterResponse{}, err
+func (a *API) RequeueDeadLetters(ctx context.Context, req *operatorv1.RequeueDeadLettersRequest) (*operatorv1.RequeueDeadLettersResponse, error) {
+	return nil, errClosing
 }
 
-func (a *API) settleDeadLetter(ctx context.Context, id, reason string, cmd *eventv1.Command) error {
-	if err := checkReason(reason, true); err != nil {
-		return err
-	}
-	if _, err := a.readDeadLetter(ctx, callerOf(ctx), id); err != nil {
-		return err
-	}
-	_, err := a.deps.Orchestrator.Do(ctx, actors.JobAddress(id), cmd)
-	return err
+func (a *API) DiscardDeadLetters(ctx context.Context, req *operatorv1.DiscardDeadLettersRequest) (*operatorv1.DiscardDeadLettersResponse, error) {
+	return nil, errClosing
+}
+
+func (a *API) EditDeadLetter(ctx context.Context, req *operatorv1.EditDeadLetterRequest) (*operatorv1.EditDeadLetterResponse, error) {
+	return nil, errClosing
+}
+
+func (a *API) DownloadPayload(ctx context.Context, req *operatorv1.DownloadPayloadRequest, out *connect.ServerStream[operatorv1.DownloadPayloadResponse]) error {
+	return errClosing
 }

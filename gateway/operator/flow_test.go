@@ -298,17 +298,13 @@ func TestDeadLetters(t *testing.T) {
 	if err != nil || len(d.Attempts) != 2 || d.Attempts[0].Outcome != "returned_trap" || len(d.Attempts[0].Worker) != 32 {
 		t.Fatalf("describe: %v, %v", d, err)
 	}
-	_, err = bob.DiscardDeadLetter(t.Context(), &operatorv1.DiscardDeadLetterRequest{Id: id, Reason: "mine"})
-	wantCode(t, "another tenant's discard", err, connect.CodeNotFound, "NOT_FOUND")
-	_, err = alice.RequeueDeadLetter(t.Context(), &operatorv1.RequeueDeadLetterRequest{Id: id})
+	wantOutcome(t, discard(t, bob, "mine", id), connect.CodeNotFound, "NOT_FOUND")
+	_, err = alice.RequeueDeadLetters(t.Context(), &operatorv1.RequeueDeadLettersRequest{Which: requeueIDs(id)})
 	wantCode(t, "requeue without reason", err, connect.CodeInvalidArgument, "INVALID")
 	w.Do(operatortest.Echo)
-	if _, err := alice.RequeueDeadLetter(t.Context(), &operatorv1.RequeueDeadLetterRequest{Id: id, Reason: "module fixed"}); err != nil {
-		t.Fatal(err)
-	}
+	wantOutcome(t, requeue(t, alice, "module fixed", id), 0, "")
 	await(t, alice, []string{id}, verified)
-	_, err = alice.DiscardDeadLetter(t.Context(), &operatorv1.DiscardDeadLetterRequest{Id: id, Reason: "late"})
-	wantCode(t, "discard of a verified job", err, connect.CodeNotFound, "NOT_FOUND")
+	wantOutcome(t, discard(t, alice, "late", id), connect.CodeNotFound, "NOT_FOUND")
 	evs, err := readEvents(t, alice, &operatorv1.ReadEventsRequest{Stream: "job-" + id})
 	if err != nil {
 		t.Fatal(err)

@@ -42,23 +42,6 @@ func (a *API) ListPipelines(ctx context.Context, req *operatorv1.ListPipelinesRe
 	return &operatorv1.ListPipelinesResponse{Pipelines: rows, NextPageToken: cursor.token(next)}, nil
 }
 
-// ListDeadLetters lists dead letters.
-func (a *API) ListDeadLetters(ctx context.Context, req *operatorv1.ListDeadLettersRequest) (*operatorv1.ListDeadLettersResponse, error) {
-	tenants, err := callerOf(ctx).tenantsOf(req.Tenant)
-	if err != nil {
-		return nil, err
-	}
-	cursor, page, err := openPage(req.PageSize, req.PageToken, "dead letters", req.Reason, tenants)
-	if err != nil {
-		return nil, err
-	}
-	rows, next, err := a.deps.Catalogue.DeadLetters(ctx, DeadLetterQuery{Page: page, Reason: req.Reason, Tenants: tenants})
-	if err != nil {
-		return nil, err
-	}
-	return &operatorv1.ListDeadLettersResponse{DeadLetters: rows, NextPageToken: cursor.token(next)}, nil
-}
-
 // ListWorkers lists workers.
 func (a *API) ListWorkers(ctx context.Context, req *operatorv1.ListWorkersRequest) (*operatorv1.ListWorkersResponse, error) {
 	cursor, page, err := openPage(req.PageSize, req.PageToken, "workers", req.Tier, req.State)

@@ -48,8 +48,10 @@ var procedures = map[string]roles{
 
 	op.DeadLetterServiceListDeadLettersProcedure:    everyone,
 	op.DeadLetterServiceDescribeDeadLetterProcedure: everyone,
-	op.DeadLetterServiceRequeueDeadLetterProcedure:  workers,
-	op.DeadLetterServiceDiscardDeadLetterProcedure:  workers,
+	op.DeadLetterServiceDownloadPayloadProcedure:    workers,
+	op.DeadLetterServiceRequeueDeadLettersProcedure: workers,
+	op.DeadLetterServiceDiscardDeadLettersProcedure: workers,
+	op.DeadLetterServiceEditDeadLetterProcedure:     workers,
 
 	op.EventServiceReadEventsProcedure: everyone, // clients: streams of their own work
 

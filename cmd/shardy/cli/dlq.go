@@ -15,12 +15,12 @@ func (a *app) dlqCommand() *cobra.Command {
 	c.AddCommand(a.dlqList(), a.dlqDescribe(), a.dlqWatch(),
 		a.dlqSettle("requeue", "Open a new round for a dead letter's job", "requeued", false,
 			func(ctx context.Context, api *api, id, reason string) error {
-				_, err := api.RequeueDeadLetter(ctx, &operatorv1.RequeueDeadLetterRequest{Id: id, Reason: reason})
+				_, err := api.RequeueDeadLetters(ctx, &operatorv1.RequeueDeadLettersRequest{Which: &operatorv1.RequeueDeadLettersRequest_Ids{Ids: &operatorv1.DeadLetterIds{Ids: []string{id}}}, Reason: reason})
 				return err
 			}),
 		a.dlqSettle("discard", "Give a dead letter up for good", "discarded", true,
 			func(ctx context.Context, api *api, id, reason string) error {
-				_, err := api.DiscardDeadLetter(ctx, &operatorv1.DiscardDeadLetterRequest{Id: id, Reason: reason})
+				_, err := api.DiscardDeadLetters(ctx, &operatorv1.DiscardDeadLettersRequest{Which: &operatorv1.DiscardDeadLettersRequest_Ids{Ids: &operatorv1.DeadLetterIds{Ids: []string{id}}}, Reason: reason})
 				return err
 			}))
 	return c
@@ -41,7 +41,7 @@ func (a *app) dlqList() *cobra.Command {
 				return err
 			}
 			rows, next, err := pages(ctx, p, func(ctx context.Context, size uint32, token string) ([]*operatorv1.DeadLetter, string, error) {
-				res, err := api.ListDeadLetters(ctx, &operatorv1.ListDeadLettersRequest{Reason: r, Tenant: tenant, PageSize: size, PageToken: token})
+				res, err := api.ListDeadLetters(ctx, &operatorv1.ListDeadLettersRequest{Filter: &operatorv1.DeadLetterFilter{Reasons: []eventv1.DeadLetterReason{r}, Tenant: tenant}, PageSize: size, PageToken: token})
 				return res.GetDeadLetters(), res.GetNextPageToken(), err
 			})
 			if err != nil {

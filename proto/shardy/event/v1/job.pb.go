@@ -809,9 +809,11 @@ type JobSpec struct {
 	Chunk          uint32                 `protobuf:"varint,12,opt,name=chunk,proto3" json:"chunk,omitempty"`
 	Labels         []*Label               `protobuf:"bytes,13,rep,name=labels,proto3" json:"labels,omitempty"`
 	Proof          *ProofSpec             `protobuf:"bytes,14,opt,name=proof,proto3" json:"proof,omitempty"`
-	KnownChecksum  []byte                 `protobuf:"bytes,15,opt,name=known_checksum,json=knownChecksum,proto3" json:"known_checksum,omitempty"` // lite_test only: the answer
-	RequestId      string                 `protobuf:"bytes,16,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`             // the client's idempotency key
-	Barred         []*Party               `protobuf:"bytes,17,rep,name=barred,proto3" json:"barred,omitempty"`                                    // lite_test only: who computed the original, and must not get it again
+	KnownChecksum  []byte                 `protobuf:"bytes,15,opt,name=known_checksum,json=knownChecksum,proto3" json:"known_checksum,omitempty"`  // lite_test only: the answer
+	RequestId      string                 `protobuf:"bytes,16,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`              // the client's idempotency key
+	Barred         []*Party               `protobuf:"bytes,17,rep,name=barred,proto3" json:"barred,omitempty"`                                     // lite_test only: who computed the original, and must not get it again
+	Replaces       string                 `protobuf:"bytes,18,opt,name=replaces,proto3" json:"replaces,omitempty"`                                 // an edited job: the dead letter that it stands in for
+	ReplacedRound  uint32                 `protobuf:"varint,19,opt,name=replaced_round,json=replacedRound,proto3" json:"replaced_round,omitempty"` // the round that the dead letter ended in
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -963,6 +965,20 @@ func (x *JobSpec) GetBarred() []*Party {
 		return x.Barred
 	}
 	return nil
+}
+
+func (x *JobSpec) GetReplaces() string {
+	if x != nil {
+		return x.Replaces
+	}
+	return ""
+}
+
+func (x *JobSpec) GetReplacedRound() uint32 {
+	if x != nil {
+		return x.ReplacedRound
+	}
+	return 0
 }
 
 // JobPolicy is the deployment's policy resolved for one job, so that a later change of policy cannot alter a replay.
@@ -1892,6 +1908,7 @@ type JobDiscarded struct {
 	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	AtUs          int64                  `protobuf:"varint,3,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
+	ReplacedBy    string                 `protobuf:"bytes,4,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"` // the job that was edited out of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1945,6 +1962,13 @@ func (x *JobDiscarded) GetAtUs() int64 {
 		return x.AtUs
 	}
 	return 0
+}
+
+func (x *JobDiscarded) GetReplacedBy() string {
+	if x != nil {
+		return x.ReplacedBy
+	}
+	return ""
 }
 
 type JobCancelled struct {
@@ -2351,6 +2375,7 @@ type RequeueJob struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Round         uint32                 `protobuf:"varint,3,opt,name=round,proto3" json:"round,omitempty"` // that the dead letter ended in; 0: whichever
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2399,10 +2424,19 @@ func (x *RequeueJob) GetReason() string {
 	return ""
 }
 
+func (x *RequeueJob) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
 type DiscardJob struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	ReplacedBy    string                 `protobuf:"bytes,3,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"`
+	Round         uint32                 `protobuf:"varint,4,opt,name=round,proto3" json:"round,omitempty"` // that the dead letter ended in; 0: whichever
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2449,6 +2483,20 @@ func (x *DiscardJob) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *DiscardJob) GetReplacedBy() string {
+	if x != nil {
+		return x.ReplacedBy
+	}
+	return ""
+}
+
+func (x *DiscardJob) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
 }
 
 // ReseekSlot asks the job for another worker of an open slot. It writes nothing.
@@ -2563,7 +2611,7 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"5\n" +
 	"\x05Party\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\fR\x06worker\x12\x14\n" +
-	"\x05group\x18\x02 \x01(\tR\x05group\"\xec\x04\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\"\xaf\x05\n" +
 	"\aJobSpec\x12\x16\n" +
 	"\x06module\x18\x01 \x01(\fR\x06module\x12.\n" +
 	"\x05input\x18\x02 \x01(\v2\x18.shardy.event.v1.BlobRefR\x05input\x12\x1d\n" +
@@ -2584,7 +2632,9 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\x0eknown_checksum\x18\x0f \x01(\fR\rknownChecksum\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x10 \x01(\tR\trequestId\x12.\n" +
-	"\x06barred\x18\x11 \x03(\v2\x16.shardy.event.v1.PartyR\x06barred\"\xcd\x03\n" +
+	"\x06barred\x18\x11 \x03(\v2\x16.shardy.event.v1.PartyR\x06barred\x12\x1a\n" +
+	"\breplaces\x18\x12 \x01(\tR\breplaces\x12%\n" +
+	"\x0ereplaced_round\x18\x13 \x01(\rR\rreplacedRound\"\xcd\x03\n" +
 	"\tJobPolicy\x12\x1e\n" +
 	"\n" +
 	"redundancy\x18\x01 \x01(\rR\n" +
@@ -2664,11 +2714,13 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\x05slots\x18\x03 \x01(\rR\x05slots\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x13\n" +
-	"\x05at_us\x18\x06 \x01(\x03R\x04atUs\"K\n" +
+	"\x05at_us\x18\x06 \x01(\x03R\x04atUs\"l\n" +
 	"\fJobDiscarded\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x13\n" +
-	"\x05at_us\x18\x03 \x01(\x03R\x04atUs\"K\n" +
+	"\x05at_us\x18\x03 \x01(\x03R\x04atUs\x12\x1f\n" +
+	"\vreplaced_by\x18\x04 \x01(\tR\n" +
+	"replacedBy\"K\n" +
 	"\fJobCancelled\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x13\n" +
@@ -2698,15 +2750,19 @@ const file_shardy_event_v1_job_proto_rawDesc = "" +
 	"\x06detail\x18\x05 \x01(\tR\x06detail\"3\n" +
 	"\tCancelJob\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"4\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"J\n" +
 	"\n" +
 	"RequeueJob\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"4\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05round\x18\x03 \x01(\rR\x05round\"k\n" +
 	"\n" +
 	"DiscardJob\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"<\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1f\n" +
+	"\vreplaced_by\x18\x03 \x01(\tR\n" +
+	"replacedBy\x12\x14\n" +
+	"\x05round\x18\x04 \x01(\rR\x05round\"<\n" +
 	"\n" +
 	"ReseekSlot\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x1a\n" +

@@ -285,11 +285,17 @@ func (x *ChunkManifest) GetChunks() []*BlobRef {
 }
 
 type SettledJob struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Chunk         uint32                 `protobuf:"varint,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
-	Verified      bool                   `protobuf:"varint,2,opt,name=verified,proto3" json:"verified,omitempty"`
-	Output        *BlobRef               `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`                                        // verified only
-	Reason        DeadLetterReason       `protobuf:"varint,4,opt,name=reason,proto3,enum=shardy.event.v1.DeadLetterReason" json:"reason,omitempty"` // dead-lettered only
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Chunk    uint32                 `protobuf:"varint,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	Verified bool                   `protobuf:"varint,2,opt,name=verified,proto3" json:"verified,omitempty"`
+	Output   *BlobRef               `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`                                        // verified only
+	Reason   DeadLetterReason       `protobuf:"varint,4,opt,name=reason,proto3,enum=shardy.event.v1.DeadLetterReason" json:"reason,omitempty"` // dead-lettered only
+	// In commands alone, and only where they say something:
+	Job           string `protobuf:"bytes,5,opt,name=job,proto3" json:"job,omitempty"`           // empty: the job that the pipeline itself submitted for the chunk
+	Round         uint32 `protobuf:"varint,6,opt,name=round,proto3" json:"round,omitempty"`      // of the job; 0: 1
+	Replaces      string `protobuf:"bytes,7,opt,name=replaces,proto3" json:"replaces,omitempty"` // the job that it was edited out of
+	ReplacedRound uint32 `protobuf:"varint,8,opt,name=replaced_round,json=replacedRound,proto3" json:"replaced_round,omitempty"`
+	Open          bool   `protobuf:"varint,9,opt,name=open,proto3" json:"open,omitempty"` // it is open again, or instead: wait for it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -352,6 +358,110 @@ func (x *SettledJob) GetReason() DeadLetterReason {
 	return DeadLetterReason_DEAD_LETTER_REASON_UNSPECIFIED
 }
 
+func (x *SettledJob) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *SettledJob) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *SettledJob) GetReplaces() string {
+	if x != nil {
+		return x.Replaces
+	}
+	return ""
+}
+
+func (x *SettledJob) GetReplacedRound() uint32 {
+	if x != nil {
+		return x.ReplacedRound
+	}
+	return 0
+}
+
+func (x *SettledJob) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+// ReopenedChunk is a chunk that waits for a requeued or edited job.
+type ReopenedChunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chunk         uint32                 `protobuf:"varint,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	Job           string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	Round         uint32                 `protobuf:"varint,3,opt,name=round,proto3" json:"round,omitempty"`
+	Hole          bool                   `protobuf:"varint,4,opt,name=hole,proto3" json:"hole,omitempty"` // it was settled, without an output
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenedChunk) Reset() {
+	*x = ReopenedChunk{}
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenedChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenedChunk) ProtoMessage() {}
+
+func (x *ReopenedChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenedChunk.ProtoReflect.Descriptor instead.
+func (*ReopenedChunk) Descriptor() ([]byte, []int) {
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ReopenedChunk) GetChunk() uint32 {
+	if x != nil {
+		return x.Chunk
+	}
+	return 0
+}
+
+func (x *ReopenedChunk) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *ReopenedChunk) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *ReopenedChunk) GetHole() bool {
+	if x != nil {
+		return x.Hole
+	}
+	return false
+}
+
 type PipelineSubmitted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spec          *PipelineSpec          `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -361,7 +471,7 @@ type PipelineSubmitted struct {
 
 func (x *PipelineSubmitted) Reset() {
 	*x = PipelineSubmitted{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[4]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -373,7 +483,7 @@ func (x *PipelineSubmitted) String() string {
 func (*PipelineSubmitted) ProtoMessage() {}
 
 func (x *PipelineSubmitted) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[4]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -386,7 +496,7 @@ func (x *PipelineSubmitted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipelineSubmitted.ProtoReflect.Descriptor instead.
 func (*PipelineSubmitted) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{4}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PipelineSubmitted) GetSpec() *PipelineSpec {
@@ -407,7 +517,7 @@ type StageStarted struct {
 
 func (x *StageStarted) Reset() {
 	*x = StageStarted{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[5]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -419,7 +529,7 @@ func (x *StageStarted) String() string {
 func (*StageStarted) ProtoMessage() {}
 
 func (x *StageStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[5]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -432,7 +542,7 @@ func (x *StageStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageStarted.ProtoReflect.Descriptor instead.
 func (*StageStarted) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{5}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StageStarted) GetStage() uint32 {
@@ -466,7 +576,7 @@ type JobsSettled struct {
 
 func (x *JobsSettled) Reset() {
 	*x = JobsSettled{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[6]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -478,7 +588,7 @@ func (x *JobsSettled) String() string {
 func (*JobsSettled) ProtoMessage() {}
 
 func (x *JobsSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[6]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -491,7 +601,7 @@ func (x *JobsSettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsSettled.ProtoReflect.Descriptor instead.
 func (*JobsSettled) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{6}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *JobsSettled) GetStage() uint32 {
@@ -508,6 +618,59 @@ func (x *JobsSettled) GetJobs() []*SettledJob {
 	return nil
 }
 
+// ChunksReopened: what these chunks were settled with no longer counts.
+type ChunksReopened struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stage         uint32                 `protobuf:"varint,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	Chunks        []*ReopenedChunk       `protobuf:"bytes,2,rep,name=chunks,proto3" json:"chunks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChunksReopened) Reset() {
+	*x = ChunksReopened{}
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChunksReopened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChunksReopened) ProtoMessage() {}
+
+func (x *ChunksReopened) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChunksReopened.ProtoReflect.Descriptor instead.
+func (*ChunksReopened) Descriptor() ([]byte, []int) {
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ChunksReopened) GetStage() uint32 {
+	if x != nil {
+		return x.Stage
+	}
+	return 0
+}
+
+func (x *ChunksReopened) GetChunks() []*ReopenedChunk {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
 type StageCompleted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stage         uint32                 `protobuf:"varint,1,opt,name=stage,proto3" json:"stage,omitempty"`
@@ -517,7 +680,7 @@ type StageCompleted struct {
 
 func (x *StageCompleted) Reset() {
 	*x = StageCompleted{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[7]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +692,7 @@ func (x *StageCompleted) String() string {
 func (*StageCompleted) ProtoMessage() {}
 
 func (x *StageCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[7]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +705,7 @@ func (x *StageCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageCompleted.ProtoReflect.Descriptor instead.
 func (*StageCompleted) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{7}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StageCompleted) GetStage() uint32 {
@@ -561,7 +724,7 @@ type PipelineCompleted struct {
 
 func (x *PipelineCompleted) Reset() {
 	*x = PipelineCompleted{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[8]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +736,7 @@ func (x *PipelineCompleted) String() string {
 func (*PipelineCompleted) ProtoMessage() {}
 
 func (x *PipelineCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[8]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +749,7 @@ func (x *PipelineCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipelineCompleted.ProtoReflect.Descriptor instead.
 func (*PipelineCompleted) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{8}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PipelineCompleted) GetOutputBytes() uint64 {
@@ -605,7 +768,7 @@ type PipelineFailed struct {
 
 func (x *PipelineFailed) Reset() {
 	*x = PipelineFailed{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[9]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +780,7 @@ func (x *PipelineFailed) String() string {
 func (*PipelineFailed) ProtoMessage() {}
 
 func (x *PipelineFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[9]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +793,7 @@ func (x *PipelineFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipelineFailed.ProtoReflect.Descriptor instead.
 func (*PipelineFailed) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{9}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PipelineFailed) GetDetail() string {
@@ -650,7 +813,7 @@ type PipelineCancelled struct {
 
 func (x *PipelineCancelled) Reset() {
 	*x = PipelineCancelled{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[10]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -662,7 +825,7 @@ func (x *PipelineCancelled) String() string {
 func (*PipelineCancelled) ProtoMessage() {}
 
 func (x *PipelineCancelled) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[10]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -675,7 +838,7 @@ func (x *PipelineCancelled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipelineCancelled.ProtoReflect.Descriptor instead.
 func (*PipelineCancelled) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{10}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PipelineCancelled) GetBy() string {
@@ -701,7 +864,7 @@ type SubmitPipeline struct {
 
 func (x *SubmitPipeline) Reset() {
 	*x = SubmitPipeline{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[11]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +876,7 @@ func (x *SubmitPipeline) String() string {
 func (*SubmitPipeline) ProtoMessage() {}
 
 func (x *SubmitPipeline) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[11]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +889,7 @@ func (x *SubmitPipeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitPipeline.ProtoReflect.Descriptor instead.
 func (*SubmitPipeline) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{11}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SubmitPipeline) GetSpec() *PipelineSpec {
@@ -746,7 +909,7 @@ type SettleJobs struct {
 
 func (x *SettleJobs) Reset() {
 	*x = SettleJobs{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[12]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +921,7 @@ func (x *SettleJobs) String() string {
 func (*SettleJobs) ProtoMessage() {}
 
 func (x *SettleJobs) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[12]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +934,7 @@ func (x *SettleJobs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleJobs.ProtoReflect.Descriptor instead.
 func (*SettleJobs) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{12}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SettleJobs) GetStage() uint32 {
@@ -799,7 +962,7 @@ type StartStage struct {
 
 func (x *StartStage) Reset() {
 	*x = StartStage{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[13]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +974,7 @@ func (x *StartStage) String() string {
 func (*StartStage) ProtoMessage() {}
 
 func (x *StartStage) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[13]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +987,7 @@ func (x *StartStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartStage.ProtoReflect.Descriptor instead.
 func (*StartStage) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{13}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StartStage) GetStage() uint32 {
@@ -857,7 +1020,7 @@ type FailPipeline struct {
 
 func (x *FailPipeline) Reset() {
 	*x = FailPipeline{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[14]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +1032,7 @@ func (x *FailPipeline) String() string {
 func (*FailPipeline) ProtoMessage() {}
 
 func (x *FailPipeline) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[14]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +1045,7 @@ func (x *FailPipeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailPipeline.ProtoReflect.Descriptor instead.
 func (*FailPipeline) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{14}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FailPipeline) GetDetail() string {
@@ -902,7 +1065,7 @@ type CancelPipeline struct {
 
 func (x *CancelPipeline) Reset() {
 	*x = CancelPipeline{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[15]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -914,7 +1077,7 @@ func (x *CancelPipeline) String() string {
 func (*CancelPipeline) ProtoMessage() {}
 
 func (x *CancelPipeline) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[15]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -927,7 +1090,7 @@ func (x *CancelPipeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelPipeline.ProtoReflect.Descriptor instead.
 func (*CancelPipeline) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{15}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CancelPipeline) GetBy() string {
@@ -953,7 +1116,7 @@ type ReopenPipeline struct {
 
 func (x *ReopenPipeline) Reset() {
 	*x = ReopenPipeline{}
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[16]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1128,7 @@ func (x *ReopenPipeline) String() string {
 func (*ReopenPipeline) ProtoMessage() {}
 
 func (x *ReopenPipeline) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[16]
+	mi := &file_shardy_event_v1_pipeline_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1141,7 @@ func (x *ReopenPipeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenPipeline.ProtoReflect.Descriptor instead.
 func (*ReopenPipeline) Descriptor() ([]byte, []int) {
-	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{16}
+	return file_shardy_event_v1_pipeline_proto_rawDescGZIP(), []int{18}
 }
 
 var File_shardy_event_v1_pipeline_proto protoreflect.FileDescriptor
@@ -1003,13 +1166,23 @@ const file_shardy_event_v1_pipeline_proto_rawDesc = "" +
 	"request_id\x18\x06 \x01(\tR\trequestId\x12!\n" +
 	"\fmax_failures\x18\a \x01(\rR\vmaxFailures\"A\n" +
 	"\rChunkManifest\x120\n" +
-	"\x06chunks\x18\x01 \x03(\v2\x18.shardy.event.v1.BlobRefR\x06chunks\"\xab\x01\n" +
+	"\x06chunks\x18\x01 \x03(\v2\x18.shardy.event.v1.BlobRefR\x06chunks\"\xaa\x02\n" +
 	"\n" +
 	"SettledJob\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\rR\x05chunk\x12\x1a\n" +
 	"\bverified\x18\x02 \x01(\bR\bverified\x120\n" +
 	"\x06output\x18\x03 \x01(\v2\x18.shardy.event.v1.BlobRefR\x06output\x129\n" +
-	"\x06reason\x18\x04 \x01(\x0e2!.shardy.event.v1.DeadLetterReasonR\x06reason\"F\n" +
+	"\x06reason\x18\x04 \x01(\x0e2!.shardy.event.v1.DeadLetterReasonR\x06reason\x12\x10\n" +
+	"\x03job\x18\x05 \x01(\tR\x03job\x12\x14\n" +
+	"\x05round\x18\x06 \x01(\rR\x05round\x12\x1a\n" +
+	"\breplaces\x18\a \x01(\tR\breplaces\x12%\n" +
+	"\x0ereplaced_round\x18\b \x01(\rR\rreplacedRound\x12\x12\n" +
+	"\x04open\x18\t \x01(\bR\x04open\"a\n" +
+	"\rReopenedChunk\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\rR\x05chunk\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\x12\x14\n" +
+	"\x05round\x18\x03 \x01(\rR\x05round\x12\x12\n" +
+	"\x04hole\x18\x04 \x01(\bR\x04hole\"F\n" +
 	"\x11PipelineSubmitted\x121\n" +
 	"\x04spec\x18\x01 \x01(\v2\x1d.shardy.event.v1.PipelineSpecR\x04spec\"r\n" +
 	"\fStageStarted\x12\x14\n" +
@@ -1018,7 +1191,10 @@ const file_shardy_event_v1_pipeline_proto_rawDesc = "" +
 	"\x06chunks\x18\x03 \x01(\rR\x06chunks\"T\n" +
 	"\vJobsSettled\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\rR\x05stage\x12/\n" +
-	"\x04jobs\x18\x02 \x03(\v2\x1b.shardy.event.v1.SettledJobR\x04jobs\"&\n" +
+	"\x04jobs\x18\x02 \x03(\v2\x1b.shardy.event.v1.SettledJobR\x04jobs\"^\n" +
+	"\x0eChunksReopened\x12\x14\n" +
+	"\x05stage\x18\x01 \x01(\rR\x05stage\x126\n" +
+	"\x06chunks\x18\x02 \x03(\v2\x1e.shardy.event.v1.ReopenedChunkR\x06chunks\"&\n" +
 	"\x0eStageCompleted\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\rR\x05stage\"6\n" +
 	"\x11PipelineCompleted\x12!\n" +
@@ -1063,51 +1239,54 @@ func file_shardy_event_v1_pipeline_proto_rawDescGZIP() []byte {
 }
 
 var file_shardy_event_v1_pipeline_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_shardy_event_v1_pipeline_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_shardy_event_v1_pipeline_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_shardy_event_v1_pipeline_proto_goTypes = []any{
 	(StageFeed)(0),            // 0: shardy.event.v1.StageFeed
 	(*StageSpec)(nil),         // 1: shardy.event.v1.StageSpec
 	(*PipelineSpec)(nil),      // 2: shardy.event.v1.PipelineSpec
 	(*ChunkManifest)(nil),     // 3: shardy.event.v1.ChunkManifest
 	(*SettledJob)(nil),        // 4: shardy.event.v1.SettledJob
-	(*PipelineSubmitted)(nil), // 5: shardy.event.v1.PipelineSubmitted
-	(*StageStarted)(nil),      // 6: shardy.event.v1.StageStarted
-	(*JobsSettled)(nil),       // 7: shardy.event.v1.JobsSettled
-	(*StageCompleted)(nil),    // 8: shardy.event.v1.StageCompleted
-	(*PipelineCompleted)(nil), // 9: shardy.event.v1.PipelineCompleted
-	(*PipelineFailed)(nil),    // 10: shardy.event.v1.PipelineFailed
-	(*PipelineCancelled)(nil), // 11: shardy.event.v1.PipelineCancelled
-	(*SubmitPipeline)(nil),    // 12: shardy.event.v1.SubmitPipeline
-	(*SettleJobs)(nil),        // 13: shardy.event.v1.SettleJobs
-	(*StartStage)(nil),        // 14: shardy.event.v1.StartStage
-	(*FailPipeline)(nil),      // 15: shardy.event.v1.FailPipeline
-	(*CancelPipeline)(nil),    // 16: shardy.event.v1.CancelPipeline
-	(*ReopenPipeline)(nil),    // 17: shardy.event.v1.ReopenPipeline
-	(*JobSpec)(nil),           // 18: shardy.event.v1.JobSpec
-	(*JobPolicy)(nil),         // 19: shardy.event.v1.JobPolicy
-	(*BlobRef)(nil),           // 20: shardy.event.v1.BlobRef
-	(DeadLetterReason)(0),     // 21: shardy.event.v1.DeadLetterReason
+	(*ReopenedChunk)(nil),     // 5: shardy.event.v1.ReopenedChunk
+	(*PipelineSubmitted)(nil), // 6: shardy.event.v1.PipelineSubmitted
+	(*StageStarted)(nil),      // 7: shardy.event.v1.StageStarted
+	(*JobsSettled)(nil),       // 8: shardy.event.v1.JobsSettled
+	(*ChunksReopened)(nil),    // 9: shardy.event.v1.ChunksReopened
+	(*StageCompleted)(nil),    // 10: shardy.event.v1.StageCompleted
+	(*PipelineCompleted)(nil), // 11: shardy.event.v1.PipelineCompleted
+	(*PipelineFailed)(nil),    // 12: shardy.event.v1.PipelineFailed
+	(*PipelineCancelled)(nil), // 13: shardy.event.v1.PipelineCancelled
+	(*SubmitPipeline)(nil),    // 14: shardy.event.v1.SubmitPipeline
+	(*SettleJobs)(nil),        // 15: shardy.event.v1.SettleJobs
+	(*StartStage)(nil),        // 16: shardy.event.v1.StartStage
+	(*FailPipeline)(nil),      // 17: shardy.event.v1.FailPipeline
+	(*CancelPipeline)(nil),    // 18: shardy.event.v1.CancelPipeline
+	(*ReopenPipeline)(nil),    // 19: shardy.event.v1.ReopenPipeline
+	(*JobSpec)(nil),           // 20: shardy.event.v1.JobSpec
+	(*JobPolicy)(nil),         // 21: shardy.event.v1.JobPolicy
+	(*BlobRef)(nil),           // 22: shardy.event.v1.BlobRef
+	(DeadLetterReason)(0),     // 23: shardy.event.v1.DeadLetterReason
 }
 var file_shardy_event_v1_pipeline_proto_depIdxs = []int32{
-	18, // 0: shardy.event.v1.StageSpec.template:type_name -> shardy.event.v1.JobSpec
+	20, // 0: shardy.event.v1.StageSpec.template:type_name -> shardy.event.v1.JobSpec
 	0,  // 1: shardy.event.v1.StageSpec.feed:type_name -> shardy.event.v1.StageFeed
-	19, // 2: shardy.event.v1.StageSpec.policy:type_name -> shardy.event.v1.JobPolicy
+	21, // 2: shardy.event.v1.StageSpec.policy:type_name -> shardy.event.v1.JobPolicy
 	1,  // 3: shardy.event.v1.PipelineSpec.stages:type_name -> shardy.event.v1.StageSpec
-	20, // 4: shardy.event.v1.PipelineSpec.manifest:type_name -> shardy.event.v1.BlobRef
-	20, // 5: shardy.event.v1.ChunkManifest.chunks:type_name -> shardy.event.v1.BlobRef
-	20, // 6: shardy.event.v1.SettledJob.output:type_name -> shardy.event.v1.BlobRef
-	21, // 7: shardy.event.v1.SettledJob.reason:type_name -> shardy.event.v1.DeadLetterReason
+	22, // 4: shardy.event.v1.PipelineSpec.manifest:type_name -> shardy.event.v1.BlobRef
+	22, // 5: shardy.event.v1.ChunkManifest.chunks:type_name -> shardy.event.v1.BlobRef
+	22, // 6: shardy.event.v1.SettledJob.output:type_name -> shardy.event.v1.BlobRef
+	23, // 7: shardy.event.v1.SettledJob.reason:type_name -> shardy.event.v1.DeadLetterReason
 	2,  // 8: shardy.event.v1.PipelineSubmitted.spec:type_name -> shardy.event.v1.PipelineSpec
-	20, // 9: shardy.event.v1.StageStarted.manifest:type_name -> shardy.event.v1.BlobRef
+	22, // 9: shardy.event.v1.StageStarted.manifest:type_name -> shardy.event.v1.BlobRef
 	4,  // 10: shardy.event.v1.JobsSettled.jobs:type_name -> shardy.event.v1.SettledJob
-	2,  // 11: shardy.event.v1.SubmitPipeline.spec:type_name -> shardy.event.v1.PipelineSpec
-	4,  // 12: shardy.event.v1.SettleJobs.jobs:type_name -> shardy.event.v1.SettledJob
-	20, // 13: shardy.event.v1.StartStage.manifest:type_name -> shardy.event.v1.BlobRef
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	5,  // 11: shardy.event.v1.ChunksReopened.chunks:type_name -> shardy.event.v1.ReopenedChunk
+	2,  // 12: shardy.event.v1.SubmitPipeline.spec:type_name -> shardy.event.v1.PipelineSpec
+	4,  // 13: shardy.event.v1.SettleJobs.jobs:type_name -> shardy.event.v1.SettledJob
+	22, // 14: shardy.event.v1.StartStage.manifest:type_name -> shardy.event.v1.BlobRef
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_shardy_event_v1_pipeline_proto_init() }
@@ -1122,7 +1301,7 @@ func file_shardy_event_v1_pipeline_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_event_v1_pipeline_proto_rawDesc), len(file_shardy_event_v1_pipeline_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

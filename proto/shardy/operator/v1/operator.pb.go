@@ -444,6 +444,9 @@ type Job struct {
 	Round         uint32                 `protobuf:"varint,10,opt,name=round,proto3" json:"round,omitempty"`
 	Replicas      []*v1.ReplicaReturned  `protobuf:"bytes,11,rep,name=replicas,proto3" json:"replicas,omitempty"` // output hidden until the job is decided
 	Slots         []*Slot                `protobuf:"bytes,12,rep,name=slots,proto3" json:"slots,omitempty"`
+	ReplacedBy    string                 `protobuf:"bytes,13,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"`    // discarded: the job that was edited out of it
+	EndedBy       string                 `protobuf:"bytes,14,opt,name=ended_by,json=endedBy,proto3" json:"ended_by,omitempty"`             // cancelled and discarded: who
+	EndedReason   string                 `protobuf:"bytes,15,opt,name=ended_reason,json=endedReason,proto3" json:"ended_reason,omitempty"` // and why
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -560,6 +563,27 @@ func (x *Job) GetSlots() []*Slot {
 		return x.Slots
 	}
 	return nil
+}
+
+func (x *Job) GetReplacedBy() string {
+	if x != nil {
+		return x.ReplacedBy
+	}
+	return ""
+}
+
+func (x *Job) GetEndedBy() string {
+	if x != nil {
+		return x.EndedBy
+	}
+	return ""
+}
+
+func (x *Job) GetEndedReason() string {
+	if x != nil {
+		return x.EndedReason
+	}
+	return ""
 }
 
 type Slot struct {
@@ -3006,7 +3030,11 @@ type DeadLetter struct {
 	Tenant        string                 `protobuf:"bytes,4,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	Pipeline      string                 `protobuf:"bytes,5,opt,name=pipeline,proto3" json:"pipeline,omitempty"`
 	AtUs          int64                  `protobuf:"varint,6,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
-	Round         uint32                 `protobuf:"varint,7,opt,name=round,proto3" json:"round,omitempty"`
+	Round         uint32                 `protobuf:"varint,7,opt,name=round,proto3" json:"round,omitempty"` // that it ended in
+	Kind          v1.JobKind             `protobuf:"varint,8,opt,name=kind,proto3,enum=shardy.event.v1.JobKind" json:"kind,omitempty"`
+	Module        []byte                 `protobuf:"bytes,9,opt,name=module,proto3" json:"module,omitempty"`
+	Stage         uint32                 `protobuf:"varint,10,opt,name=stage,proto3" json:"stage,omitempty"` // of the pipeline
+	Chunk         uint32                 `protobuf:"varint,11,opt,name=chunk,proto3" json:"chunk,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3090,19 +3118,139 @@ func (x *DeadLetter) GetRound() uint32 {
 	return 0
 }
 
+func (x *DeadLetter) GetKind() v1.JobKind {
+	if x != nil {
+		return x.Kind
+	}
+	return v1.JobKind(0)
+}
+
+func (x *DeadLetter) GetModule() []byte {
+	if x != nil {
+		return x.Module
+	}
+	return nil
+}
+
+func (x *DeadLetter) GetStage() uint32 {
+	if x != nil {
+		return x.Stage
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetChunk() uint32 {
+	if x != nil {
+		return x.Chunk
+	}
+	return 0
+}
+
+// DeadLetterFilter narrows; a field that is not set does not.
+type DeadLetterFilter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reasons       []v1.DeadLetterReason  `protobuf:"varint,1,rep,packed,name=reasons,proto3,enum=shardy.event.v1.DeadLetterReason" json:"reasons,omitempty"` // any of them
+	Tenant        string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Pipeline      string                 `protobuf:"bytes,3,opt,name=pipeline,proto3" json:"pipeline,omitempty"`
+	Kind          v1.JobKind             `protobuf:"varint,4,opt,name=kind,proto3,enum=shardy.event.v1.JobKind" json:"kind,omitempty"`
+	Module        []byte                 `protobuf:"bytes,5,opt,name=module,proto3" json:"module,omitempty"`                   // SHA-256 of the admitted module
+	FromUs        int64                  `protobuf:"varint,6,opt,name=from_us,json=fromUs,proto3" json:"from_us,omitempty"`    // dead-lettered then or later
+	UntilUs       int64                  `protobuf:"varint,7,opt,name=until_us,json=untilUs,proto3" json:"until_us,omitempty"` // dead-lettered before; 0: no end
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetterFilter) Reset() {
+	*x = DeadLetterFilter{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetterFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetterFilter) ProtoMessage() {}
+
+func (x *DeadLetterFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetterFilter.ProtoReflect.Descriptor instead.
+func (*DeadLetterFilter) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *DeadLetterFilter) GetReasons() []v1.DeadLetterReason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *DeadLetterFilter) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *DeadLetterFilter) GetPipeline() string {
+	if x != nil {
+		return x.Pipeline
+	}
+	return ""
+}
+
+func (x *DeadLetterFilter) GetKind() v1.JobKind {
+	if x != nil {
+		return x.Kind
+	}
+	return v1.JobKind(0)
+}
+
+func (x *DeadLetterFilter) GetModule() []byte {
+	if x != nil {
+		return x.Module
+	}
+	return nil
+}
+
+func (x *DeadLetterFilter) GetFromUs() int64 {
+	if x != nil {
+		return x.FromUs
+	}
+	return 0
+}
+
+func (x *DeadLetterFilter) GetUntilUs() int64 {
+	if x != nil {
+		return x.UntilUs
+	}
+	return 0
+}
+
 type ListDeadLettersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        v1.DeadLetterReason    `protobuf:"varint,1,opt,name=reason,proto3,enum=shardy.event.v1.DeadLetterReason" json:"reason,omitempty"`
-	Tenant        string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	PageSize      uint32                 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string                 `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Filter        *DeadLetterFilter      `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	PageSize      uint32                 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // default 50, at most 500
+	PageToken     string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[52]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3114,7 +3262,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[52]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3127,21 +3275,14 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{52}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{53}
 }
 
-func (x *ListDeadLettersRequest) GetReason() v1.DeadLetterReason {
+func (x *ListDeadLettersRequest) GetFilter() *DeadLetterFilter {
 	if x != nil {
-		return x.Reason
+		return x.Filter
 	}
-	return v1.DeadLetterReason(0)
-}
-
-func (x *ListDeadLettersRequest) GetTenant() string {
-	if x != nil {
-		return x.Tenant
-	}
-	return ""
+	return nil
 }
 
 func (x *ListDeadLettersRequest) GetPageSize() uint32 {
@@ -3160,15 +3301,15 @@ func (x *ListDeadLettersRequest) GetPageToken() string {
 
 type ListDeadLettersResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	DeadLetters   []*DeadLetter          `protobuf:"bytes,1,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
-	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	DeadLetters   []*DeadLetter          `protobuf:"bytes,1,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`         // the newest first
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"` // a page may be short, or empty, although there are more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[53]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3180,7 +3321,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[53]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3193,7 +3334,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{53}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
@@ -3219,7 +3360,7 @@ type DescribeDeadLetterRequest struct {
 
 func (x *DescribeDeadLetterRequest) Reset() {
 	*x = DescribeDeadLetterRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[54]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3231,7 +3372,7 @@ func (x *DescribeDeadLetterRequest) String() string {
 func (*DescribeDeadLetterRequest) ProtoMessage() {}
 
 func (x *DescribeDeadLetterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[54]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3244,7 +3385,7 @@ func (x *DescribeDeadLetterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeDeadLetterRequest.ProtoReflect.Descriptor instead.
 func (*DescribeDeadLetterRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{54}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DescribeDeadLetterRequest) GetId() string {
@@ -3259,13 +3400,15 @@ type DescribeDeadLetterResponse struct {
 	DeadLetter    *DeadLetter            `protobuf:"bytes,1,opt,name=dead_letter,json=deadLetter,proto3" json:"dead_letter,omitempty"`
 	Job           *Job                   `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
 	Attempts      []*Attempt             `protobuf:"bytes,3,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	Rounds        []*DeadLetterRound     `protobuf:"bytes,4,rep,name=rounds,proto3" json:"rounds,omitempty"`
+	Payloads      []*DeadLetterPayload   `protobuf:"bytes,5,rep,name=payloads,proto3" json:"payloads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DescribeDeadLetterResponse) Reset() {
 	*x = DescribeDeadLetterResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[55]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3277,7 +3420,7 @@ func (x *DescribeDeadLetterResponse) String() string {
 func (*DescribeDeadLetterResponse) ProtoMessage() {}
 
 func (x *DescribeDeadLetterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[55]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3290,7 +3433,7 @@ func (x *DescribeDeadLetterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeDeadLetterResponse.ProtoReflect.Descriptor instead.
 func (*DescribeDeadLetterResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{55}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DescribeDeadLetterResponse) GetDeadLetter() *DeadLetter {
@@ -3314,6 +3457,1112 @@ func (x *DescribeDeadLetterResponse) GetAttempts() []*Attempt {
 	return nil
 }
 
+func (x *DescribeDeadLetterResponse) GetRounds() []*DeadLetterRound {
+	if x != nil {
+		return x.Rounds
+	}
+	return nil
+}
+
+func (x *DescribeDeadLetterResponse) GetPayloads() []*DeadLetterPayload {
+	if x != nil {
+		return x.Payloads
+	}
+	return nil
+}
+
+// DeadLetterRound is one life of a job.
+type DeadLetterRound struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Round         uint32                 `protobuf:"varint,1,opt,name=round,proto3" json:"round,omitempty"`
+	OpenedUs      int64                  `protobuf:"varint,2,opt,name=opened_us,json=openedUs,proto3" json:"opened_us,omitempty"`
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`         // who requeued it; empty for round 1
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"` // why it was requeued
+	FirstSlot     uint32                 `protobuf:"varint,5,opt,name=first_slot,json=firstSlot,proto3" json:"first_slot,omitempty"`
+	Slots         uint32                 `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"` // opened in all waves
+	Waves         uint32                 `protobuf:"varint,7,opt,name=waves,proto3" json:"waves,omitempty"`
+	End           *v1.JobDeadLettered    `protobuf:"bytes,8,opt,name=end,proto3" json:"end,omitempty"` // not set: the round is open
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetterRound) Reset() {
+	*x = DeadLetterRound{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetterRound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetterRound) ProtoMessage() {}
+
+func (x *DeadLetterRound) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetterRound.ProtoReflect.Descriptor instead.
+func (*DeadLetterRound) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *DeadLetterRound) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *DeadLetterRound) GetOpenedUs() int64 {
+	if x != nil {
+		return x.OpenedUs
+	}
+	return 0
+}
+
+func (x *DeadLetterRound) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *DeadLetterRound) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DeadLetterRound) GetFirstSlot() uint32 {
+	if x != nil {
+		return x.FirstSlot
+	}
+	return 0
+}
+
+func (x *DeadLetterRound) GetSlots() uint32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *DeadLetterRound) GetWaves() uint32 {
+	if x != nil {
+		return x.Waves
+	}
+	return 0
+}
+
+func (x *DeadLetterRound) GetEnd() *v1.JobDeadLettered {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+// DeadLetterPayload is content that belongs to a dead letter.
+type DeadLetterPayload struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Input         bool                   `protobuf:"varint,1,opt,name=input,proto3" json:"input,omitempty"` // otherwise what a slot returned
+	Slot          uint32                 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
+	Ref           *v1.BlobRef            `protobuf:"bytes,3,opt,name=ref,proto3" json:"ref,omitempty"` // only of what the caller may read
+	Readable      bool                   `protobuf:"varint,4,opt,name=readable,proto3" json:"readable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetterPayload) Reset() {
+	*x = DeadLetterPayload{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetterPayload) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetterPayload) ProtoMessage() {}
+
+func (x *DeadLetterPayload) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetterPayload.ProtoReflect.Descriptor instead.
+func (*DeadLetterPayload) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *DeadLetterPayload) GetInput() bool {
+	if x != nil {
+		return x.Input
+	}
+	return false
+}
+
+func (x *DeadLetterPayload) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *DeadLetterPayload) GetRef() *v1.BlobRef {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *DeadLetterPayload) GetReadable() bool {
+	if x != nil {
+		return x.Readable
+	}
+	return false
+}
+
+type DownloadPayloadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Slot          *uint32                `protobuf:"varint,2,opt,name=slot,proto3,oneof" json:"slot,omitempty"` // what this slot returned; not set: the input
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadPayloadRequest) Reset() {
+	*x = DownloadPayloadRequest{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadPayloadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadPayloadRequest) ProtoMessage() {}
+
+func (x *DownloadPayloadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadPayloadRequest.ProtoReflect.Descriptor instead.
+func (*DownloadPayloadRequest) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *DownloadPayloadRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DownloadPayloadRequest) GetSlot() uint32 {
+	if x != nil && x.Slot != nil {
+		return *x.Slot
+	}
+	return 0
+}
+
+type DownloadPayloadResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadPayloadResponse) Reset() {
+	*x = DownloadPayloadResponse{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadPayloadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadPayloadResponse) ProtoMessage() {}
+
+func (x *DownloadPayloadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadPayloadResponse.ProtoReflect.Descriptor instead.
+func (*DownloadPayloadResponse) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *DownloadPayloadResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type DeadLetterIds struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetterIds) Reset() {
+	*x = DeadLetterIds{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetterIds) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetterIds) ProtoMessage() {}
+
+func (x *DeadLetterIds) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetterIds.ProtoReflect.Descriptor instead.
+func (*DeadLetterIds) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *DeadLetterIds) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type RequeueDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Which:
+	//
+	//	*RequeueDeadLettersRequest_Ids
+	//	*RequeueDeadLettersRequest_Filter
+	Which         isRequeueDeadLettersRequest_Which `protobuf_oneof:"which"`
+	Reason        string                            `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`                        // for the record
+	DryRun        bool                              `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`         // nothing is written
+	Limit         uint32                            `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`                         // of a filter: at most so many in this call; default 1,000, at most 10,000
+	PageToken     string                            `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"` // of a filter: go on where a call with the same filter ended
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequeueDeadLettersRequest) Reset() {
+	*x = RequeueDeadLettersRequest{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequeueDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequeueDeadLettersRequest) ProtoMessage() {}
+
+func (x *RequeueDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequeueDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*RequeueDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *RequeueDeadLettersRequest) GetWhich() isRequeueDeadLettersRequest_Which {
+	if x != nil {
+		return x.Which
+	}
+	return nil
+}
+
+func (x *RequeueDeadLettersRequest) GetIds() *DeadLetterIds {
+	if x != nil {
+		if x, ok := x.Which.(*RequeueDeadLettersRequest_Ids); ok {
+			return x.Ids
+		}
+	}
+	return nil
+}
+
+func (x *RequeueDeadLettersRequest) GetFilter() *DeadLetterFilter {
+	if x != nil {
+		if x, ok := x.Which.(*RequeueDeadLettersRequest_Filter); ok {
+			return x.Filter
+		}
+	}
+	return nil
+}
+
+func (x *RequeueDeadLettersRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RequeueDeadLettersRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *RequeueDeadLettersRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *RequeueDeadLettersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type isRequeueDeadLettersRequest_Which interface {
+	isRequeueDeadLettersRequest_Which()
+}
+
+type RequeueDeadLettersRequest_Ids struct {
+	Ids *DeadLetterIds `protobuf:"bytes,1,opt,name=ids,proto3,oneof"` // at most 10,000
+}
+
+type RequeueDeadLettersRequest_Filter struct {
+	Filter *DeadLetterFilter `protobuf:"bytes,2,opt,name=filter,proto3,oneof"` // an empty one: all that the caller sees
+}
+
+func (*RequeueDeadLettersRequest_Ids) isRequeueDeadLettersRequest_Which() {}
+
+func (*RequeueDeadLettersRequest_Filter) isRequeueDeadLettersRequest_Which() {}
+
+type RequeueDeadLettersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes      []*DeadLetterOutcome   `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"` // in the order of the ids, or of the list
+	Matched       uint32                 `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"` // not empty: there are more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequeueDeadLettersResponse) Reset() {
+	*x = RequeueDeadLettersResponse{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequeueDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequeueDeadLettersResponse) ProtoMessage() {}
+
+func (x *RequeueDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequeueDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*RequeueDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *RequeueDeadLettersResponse) GetOutcomes() []*DeadLetterOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+func (x *RequeueDeadLettersResponse) GetMatched() uint32 {
+	if x != nil {
+		return x.Matched
+	}
+	return 0
+}
+
+func (x *RequeueDeadLettersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type DiscardDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Which:
+	//
+	//	*DiscardDeadLettersRequest_Ids
+	//	*DiscardDeadLettersRequest_Filter
+	Which         isDiscardDeadLettersRequest_Which `protobuf_oneof:"which"`
+	Reason        string                            `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	DryRun        bool                              `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	Limit         uint32                            `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	PageToken     string                            `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscardDeadLettersRequest) Reset() {
+	*x = DiscardDeadLettersRequest{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscardDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscardDeadLettersRequest) ProtoMessage() {}
+
+func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscardDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*DiscardDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *DiscardDeadLettersRequest) GetWhich() isDiscardDeadLettersRequest_Which {
+	if x != nil {
+		return x.Which
+	}
+	return nil
+}
+
+func (x *DiscardDeadLettersRequest) GetIds() *DeadLetterIds {
+	if x != nil {
+		if x, ok := x.Which.(*DiscardDeadLettersRequest_Ids); ok {
+			return x.Ids
+		}
+	}
+	return nil
+}
+
+func (x *DiscardDeadLettersRequest) GetFilter() *DeadLetterFilter {
+	if x != nil {
+		if x, ok := x.Which.(*DiscardDeadLettersRequest_Filter); ok {
+			return x.Filter
+		}
+	}
+	return nil
+}
+
+func (x *DiscardDeadLettersRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DiscardDeadLettersRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *DiscardDeadLettersRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *DiscardDeadLettersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type isDiscardDeadLettersRequest_Which interface {
+	isDiscardDeadLettersRequest_Which()
+}
+
+type DiscardDeadLettersRequest_Ids struct {
+	Ids *DeadLetterIds `protobuf:"bytes,1,opt,name=ids,proto3,oneof"`
+}
+
+type DiscardDeadLettersRequest_Filter struct {
+	Filter *DeadLetterFilter `protobuf:"bytes,2,opt,name=filter,proto3,oneof"`
+}
+
+func (*DiscardDeadLettersRequest_Ids) isDiscardDeadLettersRequest_Which() {}
+
+func (*DiscardDeadLettersRequest_Filter) isDiscardDeadLettersRequest_Which() {}
+
+type DiscardDeadLettersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes      []*DeadLetterOutcome   `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	Matched       uint32                 `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscardDeadLettersResponse) Reset() {
+	*x = DiscardDeadLettersResponse{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscardDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscardDeadLettersResponse) ProtoMessage() {}
+
+func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscardDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*DiscardDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *DiscardDeadLettersResponse) GetOutcomes() []*DeadLetterOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+func (x *DiscardDeadLettersResponse) GetMatched() uint32 {
+	if x != nil {
+		return x.Matched
+	}
+	return 0
+}
+
+func (x *DiscardDeadLettersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// DeadLetterOutcome is what became of one, or with dry_run what would.
+type DeadLetterOutcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Code          uint32                 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`    // Connect code of a refusal; 0: accepted
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // typed, of a refusal: for example PIPELINE_ENDED
+	Detail        string                 `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	DeadLetter    *DeadLetter            `protobuf:"bytes,5,opt,name=dead_letter,json=deadLetter,proto3" json:"dead_letter,omitempty"` // as it was found
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetterOutcome) Reset() {
+	*x = DeadLetterOutcome{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetterOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetterOutcome) ProtoMessage() {}
+
+func (x *DeadLetterOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetterOutcome.ProtoReflect.Descriptor instead.
+func (*DeadLetterOutcome) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *DeadLetterOutcome) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DeadLetterOutcome) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *DeadLetterOutcome) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DeadLetterOutcome) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *DeadLetterOutcome) GetDeadLetter() *DeadLetter {
+	if x != nil {
+		return x.DeadLetter
+	}
+	return nil
+}
+
+type LabelList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Labels        []*v1.Label            `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabelList) Reset() {
+	*x = LabelList{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabelList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabelList) ProtoMessage() {}
+
+func (x *LabelList) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabelList.ProtoReflect.Descriptor instead.
+func (*LabelList) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *LabelList) GetLabels() []*v1.Label {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+// DeadLetterEdit changes what is set and leaves the rest as it was.
+type DeadLetterEdit struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Module         []byte                 `protobuf:"bytes,1,opt,name=module,proto3,oneof" json:"module,omitempty"`
+	Input          *v1.BlobRef            `protobuf:"bytes,2,opt,name=input,proto3" json:"input,omitempty"`     // content in the store
+	Payload        []byte                 `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"` // or content to be stored as the input
+	FuelLimit      *uint64                `protobuf:"varint,4,opt,name=fuel_limit,json=fuelLimit,proto3,oneof" json:"fuel_limit,omitempty"`
+	MinTier        *uint32                `protobuf:"varint,5,opt,name=min_tier,json=minTier,proto3,oneof" json:"min_tier,omitempty"`
+	MinMemoryBytes *uint64                `protobuf:"varint,6,opt,name=min_memory_bytes,json=minMemoryBytes,proto3,oneof" json:"min_memory_bytes,omitempty"`
+	Priority       *int32                 `protobuf:"zigzag32,7,opt,name=priority,proto3,oneof" json:"priority,omitempty"`
+	Labels         *LabelList             `protobuf:"bytes,8,opt,name=labels,proto3" json:"labels,omitempty"` // all of them
+	Output         *v1.OutputSpec         `protobuf:"bytes,9,opt,name=output,proto3" json:"output,omitempty"`
+	Overrides      *PolicyOverrides       `protobuf:"bytes,10,opt,name=overrides,proto3" json:"overrides,omitempty"` // on the policy as it is deployed now; not set: the dead letter's own policy
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DeadLetterEdit) Reset() {
+	*x = DeadLetterEdit{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetterEdit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetterEdit) ProtoMessage() {}
+
+func (x *DeadLetterEdit) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetterEdit.ProtoReflect.Descriptor instead.
+func (*DeadLetterEdit) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *DeadLetterEdit) GetModule() []byte {
+	if x != nil {
+		return x.Module
+	}
+	return nil
+}
+
+func (x *DeadLetterEdit) GetInput() *v1.BlobRef {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+func (x *DeadLetterEdit) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *DeadLetterEdit) GetFuelLimit() uint64 {
+	if x != nil && x.FuelLimit != nil {
+		return *x.FuelLimit
+	}
+	return 0
+}
+
+func (x *DeadLetterEdit) GetMinTier() uint32 {
+	if x != nil && x.MinTier != nil {
+		return *x.MinTier
+	}
+	return 0
+}
+
+func (x *DeadLetterEdit) GetMinMemoryBytes() uint64 {
+	if x != nil && x.MinMemoryBytes != nil {
+		return *x.MinMemoryBytes
+	}
+	return 0
+}
+
+func (x *DeadLetterEdit) GetPriority() int32 {
+	if x != nil && x.Priority != nil {
+		return *x.Priority
+	}
+	return 0
+}
+
+func (x *DeadLetterEdit) GetLabels() *LabelList {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *DeadLetterEdit) GetOutput() *v1.OutputSpec {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
+func (x *DeadLetterEdit) GetOverrides() *PolicyOverrides {
+	if x != nil {
+		return x.Overrides
+	}
+	return nil
+}
+
+type EditDeadLetterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Edit          *DeadLetterEdit        `protobuf:"bytes,2,opt,name=edit,proto3" json:"edit,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	DryRun        bool                   `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EditDeadLetterRequest) Reset() {
+	*x = EditDeadLetterRequest{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EditDeadLetterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EditDeadLetterRequest) ProtoMessage() {}
+
+func (x *EditDeadLetterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EditDeadLetterRequest.ProtoReflect.Descriptor instead.
+func (*EditDeadLetterRequest) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *EditDeadLetterRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *EditDeadLetterRequest) GetEdit() *DeadLetterEdit {
+	if x != nil {
+		return x.Edit
+	}
+	return nil
+}
+
+func (x *EditDeadLetterRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *EditDeadLetterRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type EditDeadLetterResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // of the new job; with dry_run of the one that would be
+	Spec          *v1.JobSpec            `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	Policy        *v1.JobPolicy          `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
+	Changes       []*FieldChange         `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EditDeadLetterResponse) Reset() {
+	*x = EditDeadLetterResponse{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EditDeadLetterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EditDeadLetterResponse) ProtoMessage() {}
+
+func (x *EditDeadLetterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EditDeadLetterResponse.ProtoReflect.Descriptor instead.
+func (*EditDeadLetterResponse) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *EditDeadLetterResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *EditDeadLetterResponse) GetSpec() *v1.JobSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *EditDeadLetterResponse) GetPolicy() *v1.JobPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *EditDeadLetterResponse) GetChanges() []*FieldChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+type FieldChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Field         string                 `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"` // for example fuel_limit
+	Before        string                 `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	After         string                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FieldChange) Reset() {
+	*x = FieldChange{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FieldChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FieldChange) ProtoMessage() {}
+
+func (x *FieldChange) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
+func (*FieldChange) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *FieldChange) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *FieldChange) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *FieldChange) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
 // Attempt is one hand-over of a slot, for people.
 type Attempt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3330,7 +4579,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[56]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3342,7 +4591,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[56]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3355,7 +4604,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{56}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Attempt) GetSlot() uint32 {
@@ -3407,182 +4656,6 @@ func (x *Attempt) GetRejected() v1.RejectReason {
 	return v1.RejectReason(0)
 }
 
-type RequeueDeadLetterRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RequeueDeadLetterRequest) Reset() {
-	*x = RequeueDeadLetterRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[57]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RequeueDeadLetterRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RequeueDeadLetterRequest) ProtoMessage() {}
-
-func (x *RequeueDeadLetterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[57]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RequeueDeadLetterRequest.ProtoReflect.Descriptor instead.
-func (*RequeueDeadLetterRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{57}
-}
-
-func (x *RequeueDeadLetterRequest) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *RequeueDeadLetterRequest) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-type RequeueDeadLetterResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RequeueDeadLetterResponse) Reset() {
-	*x = RequeueDeadLetterResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[58]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RequeueDeadLetterResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RequeueDeadLetterResponse) ProtoMessage() {}
-
-func (x *RequeueDeadLetterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[58]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RequeueDeadLetterResponse.ProtoReflect.Descriptor instead.
-func (*RequeueDeadLetterResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{58}
-}
-
-type DiscardDeadLetterRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *DiscardDeadLetterRequest) Reset() {
-	*x = DiscardDeadLetterRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[59]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *DiscardDeadLetterRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*DiscardDeadLetterRequest) ProtoMessage() {}
-
-func (x *DiscardDeadLetterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[59]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use DiscardDeadLetterRequest.ProtoReflect.Descriptor instead.
-func (*DiscardDeadLetterRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{59}
-}
-
-func (x *DiscardDeadLetterRequest) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *DiscardDeadLetterRequest) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-type DiscardDeadLetterResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *DiscardDeadLetterResponse) Reset() {
-	*x = DiscardDeadLetterResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[60]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *DiscardDeadLetterResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*DiscardDeadLetterResponse) ProtoMessage() {}
-
-func (x *DiscardDeadLetterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[60]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use DiscardDeadLetterResponse.ProtoReflect.Descriptor instead.
-func (*DiscardDeadLetterResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{60}
-}
-
 type ReadEventsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stream        string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`  // empty: the whole log
@@ -3597,7 +4670,7 @@ type ReadEventsRequest struct {
 
 func (x *ReadEventsRequest) Reset() {
 	*x = ReadEventsRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[61]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3609,7 +4682,7 @@ func (x *ReadEventsRequest) String() string {
 func (*ReadEventsRequest) ProtoMessage() {}
 
 func (x *ReadEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[61]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3622,7 +4695,7 @@ func (x *ReadEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadEventsRequest.ProtoReflect.Descriptor instead.
 func (*ReadEventsRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{61}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ReadEventsRequest) GetStream() string {
@@ -3685,7 +4758,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[62]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3697,7 +4770,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[62]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3710,7 +4783,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{62}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Event) GetPosition() uint64 {
@@ -3793,7 +4866,7 @@ type ReadEventsResponse struct {
 
 func (x *ReadEventsResponse) Reset() {
 	*x = ReadEventsResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[63]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3805,7 +4878,7 @@ func (x *ReadEventsResponse) String() string {
 func (*ReadEventsResponse) ProtoMessage() {}
 
 func (x *ReadEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[63]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3818,7 +4891,7 @@ func (x *ReadEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadEventsResponse.ProtoReflect.Descriptor instead.
 func (*ReadEventsResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{63}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ReadEventsResponse) GetEvents() []*Event {
@@ -3843,7 +4916,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[64]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3855,7 +4928,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[64]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3868,7 +4941,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{64}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{76}
 }
 
 type GetStatusResponse struct {
@@ -3893,7 +4966,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[65]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3905,7 +4978,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[65]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3918,7 +4991,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{65}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -4030,7 +5103,7 @@ type TierCount struct {
 
 func (x *TierCount) Reset() {
 	*x = TierCount{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[66]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4042,7 +5115,7 @@ func (x *TierCount) String() string {
 func (*TierCount) ProtoMessage() {}
 
 func (x *TierCount) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[66]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4055,7 +5128,7 @@ func (x *TierCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TierCount.ProtoReflect.Descriptor instead.
 func (*TierCount) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{66}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *TierCount) GetTier() uint32 {
@@ -4089,7 +5162,7 @@ type Counter struct {
 
 func (x *Counter) Reset() {
 	*x = Counter{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[67]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4101,7 +5174,7 @@ func (x *Counter) String() string {
 func (*Counter) ProtoMessage() {}
 
 func (x *Counter) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[67]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4114,7 +5187,7 @@ func (x *Counter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counter.ProtoReflect.Descriptor instead.
 func (*Counter) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{67}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Counter) GetName() string {
@@ -4139,7 +5212,7 @@ type GetPolicyRequest struct {
 
 func (x *GetPolicyRequest) Reset() {
 	*x = GetPolicyRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[68]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4151,7 +5224,7 @@ func (x *GetPolicyRequest) String() string {
 func (*GetPolicyRequest) ProtoMessage() {}
 
 func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[68]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4164,7 +5237,7 @@ func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{68}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{80}
 }
 
 type GetPolicyResponse struct {
@@ -4176,7 +5249,7 @@ type GetPolicyResponse struct {
 
 func (x *GetPolicyResponse) Reset() {
 	*x = GetPolicyResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[69]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4188,7 +5261,7 @@ func (x *GetPolicyResponse) String() string {
 func (*GetPolicyResponse) ProtoMessage() {}
 
 func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[69]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4201,7 +5274,7 @@ func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyResponse.ProtoReflect.Descriptor instead.
 func (*GetPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{69}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GetPolicyResponse) GetPolicy() *v1.Policy {
@@ -4221,7 +5294,7 @@ type ChangePolicyRequest struct {
 
 func (x *ChangePolicyRequest) Reset() {
 	*x = ChangePolicyRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[70]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4233,7 +5306,7 @@ func (x *ChangePolicyRequest) String() string {
 func (*ChangePolicyRequest) ProtoMessage() {}
 
 func (x *ChangePolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[70]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4246,7 +5319,7 @@ func (x *ChangePolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePolicyRequest.ProtoReflect.Descriptor instead.
 func (*ChangePolicyRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{70}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ChangePolicyRequest) GetPolicy() *v1.Policy {
@@ -4271,7 +5344,7 @@ type ChangePolicyResponse struct {
 
 func (x *ChangePolicyResponse) Reset() {
 	*x = ChangePolicyResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[71]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4283,7 +5356,7 @@ func (x *ChangePolicyResponse) String() string {
 func (*ChangePolicyResponse) ProtoMessage() {}
 
 func (x *ChangePolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[71]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4296,7 +5369,7 @@ func (x *ChangePolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePolicyResponse.ProtoReflect.Descriptor instead.
 func (*ChangePolicyResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{71}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{83}
 }
 
 var File_shardy_operator_v1_operator_proto protoreflect.FileDescriptor
@@ -4324,7 +5397,7 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\fSubmittedJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x81\x04\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xe0\x04\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.shardy.operator.v1.JobStateR\x05state\x12,\n" +
@@ -4340,7 +5413,11 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\x05round\x18\n" +
 	" \x01(\rR\x05round\x12<\n" +
 	"\breplicas\x18\v \x03(\v2 .shardy.event.v1.ReplicaReturnedR\breplicas\x12.\n" +
-	"\x05slots\x18\f \x03(\v2\x18.shardy.operator.v1.SlotR\x05slots\"z\n" +
+	"\x05slots\x18\f \x03(\v2\x18.shardy.operator.v1.SlotR\x05slots\x12\x1f\n" +
+	"\vreplaced_by\x18\r \x01(\tR\n" +
+	"replacedBy\x12\x19\n" +
+	"\bended_by\x18\x0e \x01(\tR\aendedBy\x12!\n" +
+	"\fended_reason\x18\x0f \x01(\tR\vendedReason\"z\n" +
 	"\x04Slot\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
@@ -4497,7 +5574,7 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\x16ReinstateWorkerRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x19\n" +
-	"\x17ReinstateWorkerResponse\"\xce\x01\n" +
+	"\x17ReinstateWorkerResponse\"\xc0\x02\n" +
 	"\n" +
 	"DeadLetter\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x129\n" +
@@ -4506,23 +5583,127 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\x06tenant\x18\x04 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bpipeline\x18\x05 \x01(\tR\bpipeline\x12\x13\n" +
 	"\x05at_us\x18\x06 \x01(\x03R\x04atUs\x12\x14\n" +
-	"\x05round\x18\a \x01(\rR\x05round\"\xa7\x01\n" +
-	"\x16ListDeadLettersRequest\x129\n" +
-	"\x06reason\x18\x01 \x01(\x0e2!.shardy.event.v1.DeadLetterReasonR\x06reason\x12\x16\n" +
-	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1b\n" +
-	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\x05round\x18\a \x01(\rR\x05round\x12,\n" +
+	"\x04kind\x18\b \x01(\x0e2\x18.shardy.event.v1.JobKindR\x04kind\x12\x16\n" +
+	"\x06module\x18\t \x01(\fR\x06module\x12\x14\n" +
+	"\x05stage\x18\n" +
+	" \x01(\rR\x05stage\x12\x14\n" +
+	"\x05chunk\x18\v \x01(\rR\x05chunk\"\xfd\x01\n" +
+	"\x10DeadLetterFilter\x12;\n" +
+	"\areasons\x18\x01 \x03(\x0e2!.shardy.event.v1.DeadLetterReasonR\areasons\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1a\n" +
+	"\bpipeline\x18\x03 \x01(\tR\bpipeline\x12,\n" +
+	"\x04kind\x18\x04 \x01(\x0e2\x18.shardy.event.v1.JobKindR\x04kind\x12\x16\n" +
+	"\x06module\x18\x05 \x01(\fR\x06module\x12\x17\n" +
+	"\afrom_us\x18\x06 \x01(\x03R\x06fromUs\x12\x19\n" +
+	"\buntil_us\x18\a \x01(\x03R\auntilUs\"\x92\x01\n" +
+	"\x16ListDeadLettersRequest\x12<\n" +
+	"\x06filter\x18\x01 \x01(\v2$.shardy.operator.v1.DeadLetterFilterR\x06filter\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"\x84\x01\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"\x84\x01\n" +
 	"\x17ListDeadLettersResponse\x12A\n" +
 	"\fdead_letters\x18\x01 \x03(\v2\x1e.shardy.operator.v1.DeadLetterR\vdeadLetters\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"+\n" +
 	"\x19DescribeDeadLetterRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xc1\x01\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xc1\x02\n" +
 	"\x1aDescribeDeadLetterResponse\x12?\n" +
 	"\vdead_letter\x18\x01 \x01(\v2\x1e.shardy.operator.v1.DeadLetterR\n" +
 	"deadLetter\x12)\n" +
 	"\x03job\x18\x02 \x01(\v2\x17.shardy.operator.v1.JobR\x03job\x127\n" +
-	"\battempts\x18\x03 \x03(\v2\x1b.shardy.operator.v1.AttemptR\battempts\"\xe4\x01\n" +
+	"\battempts\x18\x03 \x03(\v2\x1b.shardy.operator.v1.AttemptR\battempts\x12;\n" +
+	"\x06rounds\x18\x04 \x03(\v2#.shardy.operator.v1.DeadLetterRoundR\x06rounds\x12A\n" +
+	"\bpayloads\x18\x05 \x03(\v2%.shardy.operator.v1.DeadLetterPayloadR\bpayloads\"\xeb\x01\n" +
+	"\x0fDeadLetterRound\x12\x14\n" +
+	"\x05round\x18\x01 \x01(\rR\x05round\x12\x1b\n" +
+	"\topened_us\x18\x02 \x01(\x03R\bopenedUs\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"first_slot\x18\x05 \x01(\rR\tfirstSlot\x12\x14\n" +
+	"\x05slots\x18\x06 \x01(\rR\x05slots\x12\x14\n" +
+	"\x05waves\x18\a \x01(\rR\x05waves\x122\n" +
+	"\x03end\x18\b \x01(\v2 .shardy.event.v1.JobDeadLetteredR\x03end\"\x85\x01\n" +
+	"\x11DeadLetterPayload\x12\x14\n" +
+	"\x05input\x18\x01 \x01(\bR\x05input\x12\x12\n" +
+	"\x04slot\x18\x02 \x01(\rR\x04slot\x12*\n" +
+	"\x03ref\x18\x03 \x01(\v2\x18.shardy.event.v1.BlobRefR\x03ref\x12\x1a\n" +
+	"\breadable\x18\x04 \x01(\bR\breadable\"J\n" +
+	"\x16DownloadPayloadRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
+	"\x04slot\x18\x02 \x01(\rH\x00R\x04slot\x88\x01\x01B\a\n" +
+	"\x05_slot\"-\n" +
+	"\x17DownloadPayloadResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"!\n" +
+	"\rDeadLetterIds\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\"\x81\x02\n" +
+	"\x19RequeueDeadLettersRequest\x125\n" +
+	"\x03ids\x18\x01 \x01(\v2!.shardy.operator.v1.DeadLetterIdsH\x00R\x03ids\x12>\n" +
+	"\x06filter\x18\x02 \x01(\v2$.shardy.operator.v1.DeadLetterFilterH\x00R\x06filter\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tR\tpageTokenB\a\n" +
+	"\x05which\"\xa1\x01\n" +
+	"\x1aRequeueDeadLettersResponse\x12A\n" +
+	"\boutcomes\x18\x01 \x03(\v2%.shardy.operator.v1.DeadLetterOutcomeR\boutcomes\x12\x18\n" +
+	"\amatched\x18\x02 \x01(\rR\amatched\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"\x81\x02\n" +
+	"\x19DiscardDeadLettersRequest\x125\n" +
+	"\x03ids\x18\x01 \x01(\v2!.shardy.operator.v1.DeadLetterIdsH\x00R\x03ids\x12>\n" +
+	"\x06filter\x18\x02 \x01(\v2$.shardy.operator.v1.DeadLetterFilterH\x00R\x06filter\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tR\tpageTokenB\a\n" +
+	"\x05which\"\xa1\x01\n" +
+	"\x1aDiscardDeadLettersResponse\x12A\n" +
+	"\boutcomes\x18\x01 \x03(\v2%.shardy.operator.v1.DeadLetterOutcomeR\boutcomes\x12\x18\n" +
+	"\amatched\x18\x02 \x01(\rR\amatched\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"\xa8\x01\n" +
+	"\x11DeadLetterOutcome\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\rR\x04code\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\x12?\n" +
+	"\vdead_letter\x18\x05 \x01(\v2\x1e.shardy.operator.v1.DeadLetterR\n" +
+	"deadLetter\";\n" +
+	"\tLabelList\x12.\n" +
+	"\x06labels\x18\x01 \x03(\v2\x16.shardy.event.v1.LabelR\x06labels\"\x83\x04\n" +
+	"\x0eDeadLetterEdit\x12\x1b\n" +
+	"\x06module\x18\x01 \x01(\fH\x00R\x06module\x88\x01\x01\x12.\n" +
+	"\x05input\x18\x02 \x01(\v2\x18.shardy.event.v1.BlobRefR\x05input\x12\x18\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\x12\"\n" +
+	"\n" +
+	"fuel_limit\x18\x04 \x01(\x04H\x01R\tfuelLimit\x88\x01\x01\x12\x1e\n" +
+	"\bmin_tier\x18\x05 \x01(\rH\x02R\aminTier\x88\x01\x01\x12-\n" +
+	"\x10min_memory_bytes\x18\x06 \x01(\x04H\x03R\x0eminMemoryBytes\x88\x01\x01\x12\x1f\n" +
+	"\bpriority\x18\a \x01(\x11H\x04R\bpriority\x88\x01\x01\x125\n" +
+	"\x06labels\x18\b \x01(\v2\x1d.shardy.operator.v1.LabelListR\x06labels\x123\n" +
+	"\x06output\x18\t \x01(\v2\x1b.shardy.event.v1.OutputSpecR\x06output\x12A\n" +
+	"\toverrides\x18\n" +
+	" \x01(\v2#.shardy.operator.v1.PolicyOverridesR\toverridesB\t\n" +
+	"\a_moduleB\r\n" +
+	"\v_fuel_limitB\v\n" +
+	"\t_min_tierB\x13\n" +
+	"\x11_min_memory_bytesB\v\n" +
+	"\t_priority\"\x90\x01\n" +
+	"\x15EditDeadLetterRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x126\n" +
+	"\x04edit\x18\x02 \x01(\v2\".shardy.operator.v1.DeadLetterEditR\x04edit\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"\xc5\x01\n" +
+	"\x16EditDeadLetterResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
+	"\x04spec\x18\x02 \x01(\v2\x18.shardy.event.v1.JobSpecR\x04spec\x122\n" +
+	"\x06policy\x18\x03 \x01(\v2\x1a.shardy.event.v1.JobPolicyR\x06policy\x129\n" +
+	"\achanges\x18\x04 \x03(\v2\x1f.shardy.operator.v1.FieldChangeR\achanges\"Q\n" +
+	"\vFieldChange\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\"\xe4\x01\n" +
 	"\aAttempt\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x16\n" +
@@ -4530,15 +5711,7 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\rdispatched_us\x18\x04 \x01(\x03R\fdispatchedUs\x12\x19\n" +
 	"\bended_us\x18\x05 \x01(\x03R\aendedUs\x12\x18\n" +
 	"\aoutcome\x18\x06 \x01(\tR\aoutcome\x129\n" +
-	"\brejected\x18\a \x01(\x0e2\x1d.shardy.event.v1.RejectReasonR\brejected\"B\n" +
-	"\x18RequeueDeadLetterRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x1b\n" +
-	"\x19RequeueDeadLetterResponse\"B\n" +
-	"\x18DiscardDeadLetterRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x1b\n" +
-	"\x19DiscardDeadLetterResponse\"\x99\x01\n" +
+	"\brejected\x18\a \x01(\x0e2\x1d.shardy.event.v1.RejectReasonR\brejected\"\x99\x01\n" +
 	"\x11ReadEventsRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\x04R\x05after\x12\x12\n" +
@@ -4636,12 +5809,14 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\tGetWorker\x12$.shardy.operator.v1.GetWorkerRequest\x1a%.shardy.operator.v1.GetWorkerResponse\"\x03\x90\x02\x01\x12^\n" +
 	"\vDrainWorker\x12&.shardy.operator.v1.DrainWorkerRequest\x1a'.shardy.operator.v1.DrainWorkerResponse\x12X\n" +
 	"\tBanWorker\x12$.shardy.operator.v1.BanWorkerRequest\x1a%.shardy.operator.v1.BanWorkerResponse\x12j\n" +
-	"\x0fReinstateWorker\x12*.shardy.operator.v1.ReinstateWorkerRequest\x1a+.shardy.operator.v1.ReinstateWorkerResponse2\xe2\x03\n" +
+	"\x0fReinstateWorker\x12*.shardy.operator.v1.ReinstateWorkerRequest\x1a+.shardy.operator.v1.ReinstateWorkerResponse2\xbf\x05\n" +
 	"\x11DeadLetterService\x12o\n" +
 	"\x0fListDeadLetters\x12*.shardy.operator.v1.ListDeadLettersRequest\x1a+.shardy.operator.v1.ListDeadLettersResponse\"\x03\x90\x02\x01\x12x\n" +
-	"\x12DescribeDeadLetter\x12-.shardy.operator.v1.DescribeDeadLetterRequest\x1a..shardy.operator.v1.DescribeDeadLetterResponse\"\x03\x90\x02\x01\x12p\n" +
-	"\x11RequeueDeadLetter\x12,.shardy.operator.v1.RequeueDeadLetterRequest\x1a-.shardy.operator.v1.RequeueDeadLetterResponse\x12p\n" +
-	"\x11DiscardDeadLetter\x12,.shardy.operator.v1.DiscardDeadLetterRequest\x1a-.shardy.operator.v1.DiscardDeadLetterResponse2m\n" +
+	"\x12DescribeDeadLetter\x12-.shardy.operator.v1.DescribeDeadLetterRequest\x1a..shardy.operator.v1.DescribeDeadLetterResponse\"\x03\x90\x02\x01\x12l\n" +
+	"\x0fDownloadPayload\x12*.shardy.operator.v1.DownloadPayloadRequest\x1a+.shardy.operator.v1.DownloadPayloadResponse0\x01\x12s\n" +
+	"\x12RequeueDeadLetters\x12-.shardy.operator.v1.RequeueDeadLettersRequest\x1a..shardy.operator.v1.RequeueDeadLettersResponse\x12s\n" +
+	"\x12DiscardDeadLetters\x12-.shardy.operator.v1.DiscardDeadLettersRequest\x1a..shardy.operator.v1.DiscardDeadLettersResponse\x12g\n" +
+	"\x0eEditDeadLetter\x12).shardy.operator.v1.EditDeadLetterRequest\x1a*.shardy.operator.v1.EditDeadLetterResponse2m\n" +
 	"\fEventService\x12]\n" +
 	"\n" +
 	"ReadEvents\x12%.shardy.operator.v1.ReadEventsRequest\x1a&.shardy.operator.v1.ReadEventsResponse0\x012\xb0\x02\n" +
@@ -4663,7 +5838,7 @@ func file_shardy_operator_v1_operator_proto_rawDescGZIP() []byte {
 }
 
 var file_shardy_operator_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_shardy_operator_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
+var file_shardy_operator_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
 var file_shardy_operator_v1_operator_proto_goTypes = []any{
 	(JobState)(0),                      // 0: shardy.operator.v1.JobState
 	(PipelineState)(0),                 // 1: shardy.operator.v1.PipelineState
@@ -4719,157 +5894,198 @@ var file_shardy_operator_v1_operator_proto_goTypes = []any{
 	(*ReinstateWorkerRequest)(nil),     // 51: shardy.operator.v1.ReinstateWorkerRequest
 	(*ReinstateWorkerResponse)(nil),    // 52: shardy.operator.v1.ReinstateWorkerResponse
 	(*DeadLetter)(nil),                 // 53: shardy.operator.v1.DeadLetter
-	(*ListDeadLettersRequest)(nil),     // 54: shardy.operator.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),    // 55: shardy.operator.v1.ListDeadLettersResponse
-	(*DescribeDeadLetterRequest)(nil),  // 56: shardy.operator.v1.DescribeDeadLetterRequest
-	(*DescribeDeadLetterResponse)(nil), // 57: shardy.operator.v1.DescribeDeadLetterResponse
-	(*Attempt)(nil),                    // 58: shardy.operator.v1.Attempt
-	(*RequeueDeadLetterRequest)(nil),   // 59: shardy.operator.v1.RequeueDeadLetterRequest
-	(*RequeueDeadLetterResponse)(nil),  // 60: shardy.operator.v1.RequeueDeadLetterResponse
-	(*DiscardDeadLetterRequest)(nil),   // 61: shardy.operator.v1.DiscardDeadLetterRequest
-	(*DiscardDeadLetterResponse)(nil),  // 62: shardy.operator.v1.DiscardDeadLetterResponse
-	(*ReadEventsRequest)(nil),          // 63: shardy.operator.v1.ReadEventsRequest
-	(*Event)(nil),                      // 64: shardy.operator.v1.Event
-	(*ReadEventsResponse)(nil),         // 65: shardy.operator.v1.ReadEventsResponse
-	(*GetStatusRequest)(nil),           // 66: shardy.operator.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),          // 67: shardy.operator.v1.GetStatusResponse
-	(*TierCount)(nil),                  // 68: shardy.operator.v1.TierCount
-	(*Counter)(nil),                    // 69: shardy.operator.v1.Counter
-	(*GetPolicyRequest)(nil),           // 70: shardy.operator.v1.GetPolicyRequest
-	(*GetPolicyResponse)(nil),          // 71: shardy.operator.v1.GetPolicyResponse
-	(*ChangePolicyRequest)(nil),        // 72: shardy.operator.v1.ChangePolicyRequest
-	(*ChangePolicyResponse)(nil),       // 73: shardy.operator.v1.ChangePolicyResponse
-	(*v1.JobSpec)(nil),                 // 74: shardy.event.v1.JobSpec
-	(*v1.JobPolicy)(nil),               // 75: shardy.event.v1.JobPolicy
-	(*v1.TaskVerified)(nil),            // 76: shardy.event.v1.TaskVerified
-	(*v1.JobDeadLettered)(nil),         // 77: shardy.event.v1.JobDeadLettered
-	(*v1.ReplicaReturned)(nil),         // 78: shardy.event.v1.ReplicaReturned
-	(v1.JobKind)(0),                    // 79: shardy.event.v1.JobKind
-	(v1.DeadLetterReason)(0),           // 80: shardy.event.v1.DeadLetterReason
-	(v1.VerdictBasis)(0),               // 81: shardy.event.v1.VerdictBasis
-	(*v1.PipelineSpec)(nil),            // 82: shardy.event.v1.PipelineSpec
-	(*v1.BlobRef)(nil),                 // 83: shardy.event.v1.BlobRef
-	(*v1.ModuleAdmitted)(nil),          // 84: shardy.event.v1.ModuleAdmitted
-	(*v1.Profile)(nil),                 // 85: shardy.event.v1.Profile
-	(*v1.Proven)(nil),                  // 86: shardy.event.v1.Proven
-	(*v1.Tally)(nil),                   // 87: shardy.event.v1.Tally
-	(v1.RejectReason)(0),               // 88: shardy.event.v1.RejectReason
-	(*v1.Policy)(nil),                  // 89: shardy.event.v1.Policy
+	(*DeadLetterFilter)(nil),           // 54: shardy.operator.v1.DeadLetterFilter
+	(*ListDeadLettersRequest)(nil),     // 55: shardy.operator.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),    // 56: shardy.operator.v1.ListDeadLettersResponse
+	(*DescribeDeadLetterRequest)(nil),  // 57: shardy.operator.v1.DescribeDeadLetterRequest
+	(*DescribeDeadLetterResponse)(nil), // 58: shardy.operator.v1.DescribeDeadLetterResponse
+	(*DeadLetterRound)(nil),            // 59: shardy.operator.v1.DeadLetterRound
+	(*DeadLetterPayload)(nil),          // 60: shardy.operator.v1.DeadLetterPayload
+	(*DownloadPayloadRequest)(nil),     // 61: shardy.operator.v1.DownloadPayloadRequest
+	(*DownloadPayloadResponse)(nil),    // 62: shardy.operator.v1.DownloadPayloadResponse
+	(*DeadLetterIds)(nil),              // 63: shardy.operator.v1.DeadLetterIds
+	(*RequeueDeadLettersRequest)(nil),  // 64: shardy.operator.v1.RequeueDeadLettersRequest
+	(*RequeueDeadLettersResponse)(nil), // 65: shardy.operator.v1.RequeueDeadLettersResponse
+	(*DiscardDeadLettersRequest)(nil),  // 66: shardy.operator.v1.DiscardDeadLettersRequest
+	(*DiscardDeadLettersResponse)(nil), // 67: shardy.operator.v1.DiscardDeadLettersResponse
+	(*DeadLetterOutcome)(nil),          // 68: shardy.operator.v1.DeadLetterOutcome
+	(*LabelList)(nil),                  // 69: shardy.operator.v1.LabelList
+	(*DeadLetterEdit)(nil),             // 70: shardy.operator.v1.DeadLetterEdit
+	(*EditDeadLetterRequest)(nil),      // 71: shardy.operator.v1.EditDeadLetterRequest
+	(*EditDeadLetterResponse)(nil),     // 72: shardy.operator.v1.EditDeadLetterResponse
+	(*FieldChange)(nil),                // 73: shardy.operator.v1.FieldChange
+	(*Attempt)(nil),                    // 74: shardy.operator.v1.Attempt
+	(*ReadEventsRequest)(nil),          // 75: shardy.operator.v1.ReadEventsRequest
+	(*Event)(nil),                      // 76: shardy.operator.v1.Event
+	(*ReadEventsResponse)(nil),         // 77: shardy.operator.v1.ReadEventsResponse
+	(*GetStatusRequest)(nil),           // 78: shardy.operator.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),          // 79: shardy.operator.v1.GetStatusResponse
+	(*TierCount)(nil),                  // 80: shardy.operator.v1.TierCount
+	(*Counter)(nil),                    // 81: shardy.operator.v1.Counter
+	(*GetPolicyRequest)(nil),           // 82: shardy.operator.v1.GetPolicyRequest
+	(*GetPolicyResponse)(nil),          // 83: shardy.operator.v1.GetPolicyResponse
+	(*ChangePolicyRequest)(nil),        // 84: shardy.operator.v1.ChangePolicyRequest
+	(*ChangePolicyResponse)(nil),       // 85: shardy.operator.v1.ChangePolicyResponse
+	(*v1.JobSpec)(nil),                 // 86: shardy.event.v1.JobSpec
+	(*v1.JobPolicy)(nil),               // 87: shardy.event.v1.JobPolicy
+	(*v1.TaskVerified)(nil),            // 88: shardy.event.v1.TaskVerified
+	(*v1.JobDeadLettered)(nil),         // 89: shardy.event.v1.JobDeadLettered
+	(*v1.ReplicaReturned)(nil),         // 90: shardy.event.v1.ReplicaReturned
+	(v1.JobKind)(0),                    // 91: shardy.event.v1.JobKind
+	(v1.DeadLetterReason)(0),           // 92: shardy.event.v1.DeadLetterReason
+	(v1.VerdictBasis)(0),               // 93: shardy.event.v1.VerdictBasis
+	(*v1.PipelineSpec)(nil),            // 94: shardy.event.v1.PipelineSpec
+	(*v1.BlobRef)(nil),                 // 95: shardy.event.v1.BlobRef
+	(*v1.ModuleAdmitted)(nil),          // 96: shardy.event.v1.ModuleAdmitted
+	(*v1.Profile)(nil),                 // 97: shardy.event.v1.Profile
+	(*v1.Proven)(nil),                  // 98: shardy.event.v1.Proven
+	(*v1.Tally)(nil),                   // 99: shardy.event.v1.Tally
+	(*v1.Label)(nil),                   // 100: shardy.event.v1.Label
+	(*v1.OutputSpec)(nil),              // 101: shardy.event.v1.OutputSpec
+	(v1.RejectReason)(0),               // 102: shardy.event.v1.RejectReason
+	(*v1.Policy)(nil),                  // 103: shardy.event.v1.Policy
 }
 var file_shardy_operator_v1_operator_proto_depIdxs = []int32{
-	74, // 0: shardy.operator.v1.NewJob.spec:type_name -> shardy.event.v1.JobSpec
-	2,  // 1: shardy.operator.v1.NewJob.overrides:type_name -> shardy.operator.v1.PolicyOverrides
-	3,  // 2: shardy.operator.v1.SubmitJobsRequest.jobs:type_name -> shardy.operator.v1.NewJob
-	6,  // 3: shardy.operator.v1.SubmitJobsResponse.jobs:type_name -> shardy.operator.v1.SubmittedJob
-	0,  // 4: shardy.operator.v1.Job.state:type_name -> shardy.operator.v1.JobState
-	74, // 5: shardy.operator.v1.Job.spec:type_name -> shardy.event.v1.JobSpec
-	75, // 6: shardy.operator.v1.Job.policy:type_name -> shardy.event.v1.JobPolicy
-	76, // 7: shardy.operator.v1.Job.verdict:type_name -> shardy.event.v1.TaskVerified
-	77, // 8: shardy.operator.v1.Job.dead_letter:type_name -> shardy.event.v1.JobDeadLettered
-	78, // 9: shardy.operator.v1.Job.replicas:type_name -> shardy.event.v1.ReplicaReturned
-	8,  // 10: shardy.operator.v1.Job.slots:type_name -> shardy.operator.v1.Slot
-	7,  // 11: shardy.operator.v1.GetJobResponse.job:type_name -> shardy.operator.v1.Job
-	0,  // 12: shardy.operator.v1.ListJobsRequest.state:type_name -> shardy.operator.v1.JobState
-	79, // 13: shardy.operator.v1.ListJobsRequest.kind:type_name -> shardy.event.v1.JobKind
-	0,  // 14: shardy.operator.v1.JobRow.state:type_name -> shardy.operator.v1.JobState
-	79, // 15: shardy.operator.v1.JobRow.kind:type_name -> shardy.event.v1.JobKind
-	80, // 16: shardy.operator.v1.JobRow.dead_letter:type_name -> shardy.event.v1.DeadLetterReason
-	81, // 17: shardy.operator.v1.JobRow.basis:type_name -> shardy.event.v1.VerdictBasis
-	12, // 18: shardy.operator.v1.ListJobsResponse.jobs:type_name -> shardy.operator.v1.JobRow
-	0,  // 19: shardy.operator.v1.JobUpdate.state:type_name -> shardy.operator.v1.JobState
-	76, // 20: shardy.operator.v1.JobUpdate.verdict:type_name -> shardy.event.v1.TaskVerified
-	77, // 21: shardy.operator.v1.JobUpdate.dead_letter:type_name -> shardy.event.v1.JobDeadLettered
-	15, // 22: shardy.operator.v1.WatchJobsResponse.updates:type_name -> shardy.operator.v1.JobUpdate
-	82, // 23: shardy.operator.v1.SubmitPipelineRequest.spec:type_name -> shardy.event.v1.PipelineSpec
-	83, // 24: shardy.operator.v1.SubmitPipelineRequest.chunks:type_name -> shardy.event.v1.BlobRef
-	1,  // 25: shardy.operator.v1.Pipeline.state:type_name -> shardy.operator.v1.PipelineState
-	25, // 26: shardy.operator.v1.GetPipelineResponse.pipeline:type_name -> shardy.operator.v1.Pipeline
-	1,  // 27: shardy.operator.v1.ListPipelinesRequest.state:type_name -> shardy.operator.v1.PipelineState
-	25, // 28: shardy.operator.v1.ListPipelinesResponse.pipelines:type_name -> shardy.operator.v1.Pipeline
-	25, // 29: shardy.operator.v1.WatchPipelineResponse.pipeline:type_name -> shardy.operator.v1.Pipeline
-	83, // 30: shardy.operator.v1.PutBlobResponse.ref:type_name -> shardy.event.v1.BlobRef
-	84, // 31: shardy.operator.v1.AdmitModuleResponse.module:type_name -> shardy.event.v1.ModuleAdmitted
-	84, // 32: shardy.operator.v1.ListModulesResponse.modules:type_name -> shardy.event.v1.ModuleAdmitted
-	85, // 33: shardy.operator.v1.Worker.claim:type_name -> shardy.event.v1.Profile
-	86, // 34: shardy.operator.v1.Worker.proven:type_name -> shardy.event.v1.Proven
-	87, // 35: shardy.operator.v1.Worker.record:type_name -> shardy.event.v1.Tally
-	42, // 36: shardy.operator.v1.ListWorkersResponse.workers:type_name -> shardy.operator.v1.Worker
-	42, // 37: shardy.operator.v1.GetWorkerResponse.worker:type_name -> shardy.operator.v1.Worker
-	80, // 38: shardy.operator.v1.DeadLetter.reason:type_name -> shardy.event.v1.DeadLetterReason
-	80, // 39: shardy.operator.v1.ListDeadLettersRequest.reason:type_name -> shardy.event.v1.DeadLetterReason
-	53, // 40: shardy.operator.v1.ListDeadLettersResponse.dead_letters:type_name -> shardy.operator.v1.DeadLetter
-	53, // 41: shardy.operator.v1.DescribeDeadLetterResponse.dead_letter:type_name -> shardy.operator.v1.DeadLetter
-	7,  // 42: shardy.operator.v1.DescribeDeadLetterResponse.job:type_name -> shardy.operator.v1.Job
-	58, // 43: shardy.operator.v1.DescribeDeadLetterResponse.attempts:type_name -> shardy.operator.v1.Attempt
-	88, // 44: shardy.operator.v1.Attempt.rejected:type_name -> shardy.event.v1.RejectReason
-	64, // 45: shardy.operator.v1.ReadEventsResponse.events:type_name -> shardy.operator.v1.Event
-	68, // 46: shardy.operator.v1.GetStatusResponse.workers:type_name -> shardy.operator.v1.TierCount
-	69, // 47: shardy.operator.v1.GetStatusResponse.counters:type_name -> shardy.operator.v1.Counter
-	89, // 48: shardy.operator.v1.GetPolicyResponse.policy:type_name -> shardy.event.v1.Policy
-	89, // 49: shardy.operator.v1.ChangePolicyRequest.policy:type_name -> shardy.event.v1.Policy
-	4,  // 50: shardy.operator.v1.JobService.SubmitJobs:input_type -> shardy.operator.v1.SubmitJobsRequest
-	9,  // 51: shardy.operator.v1.JobService.GetJob:input_type -> shardy.operator.v1.GetJobRequest
-	11, // 52: shardy.operator.v1.JobService.ListJobs:input_type -> shardy.operator.v1.ListJobsRequest
-	14, // 53: shardy.operator.v1.JobService.WatchJobs:input_type -> shardy.operator.v1.WatchJobsRequest
-	17, // 54: shardy.operator.v1.JobService.CancelJob:input_type -> shardy.operator.v1.CancelJobRequest
-	19, // 55: shardy.operator.v1.JobService.ExplainJob:input_type -> shardy.operator.v1.ExplainJobRequest
-	21, // 56: shardy.operator.v1.JobService.DownloadResult:input_type -> shardy.operator.v1.DownloadResultRequest
-	23, // 57: shardy.operator.v1.PipelineService.SubmitPipeline:input_type -> shardy.operator.v1.SubmitPipelineRequest
-	26, // 58: shardy.operator.v1.PipelineService.GetPipeline:input_type -> shardy.operator.v1.GetPipelineRequest
-	28, // 59: shardy.operator.v1.PipelineService.ListPipelines:input_type -> shardy.operator.v1.ListPipelinesRequest
-	30, // 60: shardy.operator.v1.PipelineService.WatchPipeline:input_type -> shardy.operator.v1.WatchPipelineRequest
-	32, // 61: shardy.operator.v1.PipelineService.CancelPipeline:input_type -> shardy.operator.v1.CancelPipelineRequest
-	34, // 62: shardy.operator.v1.PipelineService.DownloadOutput:input_type -> shardy.operator.v1.DownloadOutputRequest
-	36, // 63: shardy.operator.v1.ModuleService.PutBlob:input_type -> shardy.operator.v1.PutBlobRequest
-	38, // 64: shardy.operator.v1.ModuleService.AdmitModule:input_type -> shardy.operator.v1.AdmitModuleRequest
-	40, // 65: shardy.operator.v1.ModuleService.ListModules:input_type -> shardy.operator.v1.ListModulesRequest
-	43, // 66: shardy.operator.v1.WorkerService.ListWorkers:input_type -> shardy.operator.v1.ListWorkersRequest
-	45, // 67: shardy.operator.v1.WorkerService.GetWorker:input_type -> shardy.operator.v1.GetWorkerRequest
-	47, // 68: shardy.operator.v1.WorkerService.DrainWorker:input_type -> shardy.operator.v1.DrainWorkerRequest
-	49, // 69: shardy.operator.v1.WorkerService.BanWorker:input_type -> shardy.operator.v1.BanWorkerRequest
-	51, // 70: shardy.operator.v1.WorkerService.ReinstateWorker:input_type -> shardy.operator.v1.ReinstateWorkerRequest
-	54, // 71: shardy.operator.v1.DeadLetterService.ListDeadLetters:input_type -> shardy.operator.v1.ListDeadLettersRequest
-	56, // 72: shardy.operator.v1.DeadLetterService.DescribeDeadLetter:input_type -> shardy.operator.v1.DescribeDeadLetterRequest
-	59, // 73: shardy.operator.v1.DeadLetterService.RequeueDeadLetter:input_type -> shardy.operator.v1.RequeueDeadLetterRequest
-	61, // 74: shardy.operator.v1.DeadLetterService.DiscardDeadLetter:input_type -> shardy.operator.v1.DiscardDeadLetterRequest
-	63, // 75: shardy.operator.v1.EventService.ReadEvents:input_type -> shardy.operator.v1.ReadEventsRequest
-	66, // 76: shardy.operator.v1.SystemService.GetStatus:input_type -> shardy.operator.v1.GetStatusRequest
-	70, // 77: shardy.operator.v1.SystemService.GetPolicy:input_type -> shardy.operator.v1.GetPolicyRequest
-	72, // 78: shardy.operator.v1.SystemService.ChangePolicy:input_type -> shardy.operator.v1.ChangePolicyRequest
-	5,  // 79: shardy.operator.v1.JobService.SubmitJobs:output_type -> shardy.operator.v1.SubmitJobsResponse
-	10, // 80: shardy.operator.v1.JobService.GetJob:output_type -> shardy.operator.v1.GetJobResponse
-	13, // 81: shardy.operator.v1.JobService.ListJobs:output_type -> shardy.operator.v1.ListJobsResponse
-	16, // 82: shardy.operator.v1.JobService.WatchJobs:output_type -> shardy.operator.v1.WatchJobsResponse
-	18, // 83: shardy.operator.v1.JobService.CancelJob:output_type -> shardy.operator.v1.CancelJobResponse
-	20, // 84: shardy.operator.v1.JobService.ExplainJob:output_type -> shardy.operator.v1.ExplainJobResponse
-	22, // 85: shardy.operator.v1.JobService.DownloadResult:output_type -> shardy.operator.v1.DownloadResultResponse
-	24, // 86: shardy.operator.v1.PipelineService.SubmitPipeline:output_type -> shardy.operator.v1.SubmitPipelineResponse
-	27, // 87: shardy.operator.v1.PipelineService.GetPipeline:output_type -> shardy.operator.v1.GetPipelineResponse
-	29, // 88: shardy.operator.v1.PipelineService.ListPipelines:output_type -> shardy.operator.v1.ListPipelinesResponse
-	31, // 89: shardy.operator.v1.PipelineService.WatchPipeline:output_type -> shardy.operator.v1.WatchPipelineResponse
-	33, // 90: shardy.operator.v1.PipelineService.CancelPipeline:output_type -> shardy.operator.v1.CancelPipelineResponse
-	35, // 91: shardy.operator.v1.PipelineService.DownloadOutput:output_type -> shardy.operator.v1.DownloadOutputResponse
-	37, // 92: shardy.operator.v1.ModuleService.PutBlob:output_type -> shardy.operator.v1.PutBlobResponse
-	39, // 93: shardy.operator.v1.ModuleService.AdmitModule:output_type -> shardy.operator.v1.AdmitModuleResponse
-	41, // 94: shardy.operator.v1.ModuleService.ListModules:output_type -> shardy.operator.v1.ListModulesResponse
-	44, // 95: shardy.operator.v1.WorkerService.ListWorkers:output_type -> shardy.operator.v1.ListWorkersResponse
-	46, // 96: shardy.operator.v1.WorkerService.GetWorker:output_type -> shardy.operator.v1.GetWorkerResponse
-	48, // 97: shardy.operator.v1.WorkerService.DrainWorker:output_type -> shardy.operator.v1.DrainWorkerResponse
-	50, // 98: shardy.operator.v1.WorkerService.BanWorker:output_type -> shardy.operator.v1.BanWorkerResponse
-	52, // 99: shardy.operator.v1.WorkerService.ReinstateWorker:output_type -> shardy.operator.v1.ReinstateWorkerResponse
-	55, // 100: shardy.operator.v1.DeadLetterService.ListDeadLetters:output_type -> shardy.operator.v1.ListDeadLettersResponse
-	57, // 101: shardy.operator.v1.DeadLetterService.DescribeDeadLetter:output_type -> shardy.operator.v1.DescribeDeadLetterResponse
-	60, // 102: shardy.operator.v1.DeadLetterService.RequeueDeadLetter:output_type -> shardy.operator.v1.RequeueDeadLetterResponse
-	62, // 103: shardy.operator.v1.DeadLetterService.DiscardDeadLetter:output_type -> shardy.operator.v1.DiscardDeadLetterResponse
-	65, // 104: shardy.operator.v1.EventService.ReadEvents:output_type -> shardy.operator.v1.ReadEventsResponse
-	67, // 105: shardy.operator.v1.SystemService.GetStatus:output_type -> shardy.operator.v1.GetStatusResponse
-	71, // 106: shardy.operator.v1.SystemService.GetPolicy:output_type -> shardy.operator.v1.GetPolicyResponse
-	73, // 107: shardy.operator.v1.SystemService.ChangePolicy:output_type -> shardy.operator.v1.ChangePolicyResponse
-	79, // [79:108] is the sub-list for method output_type
-	50, // [50:79] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	86,  // 0: shardy.operator.v1.NewJob.spec:type_name -> shardy.event.v1.JobSpec
+	2,   // 1: shardy.operator.v1.NewJob.overrides:type_name -> shardy.operator.v1.PolicyOverrides
+	3,   // 2: shardy.operator.v1.SubmitJobsRequest.jobs:type_name -> shardy.operator.v1.NewJob
+	6,   // 3: shardy.operator.v1.SubmitJobsResponse.jobs:type_name -> shardy.operator.v1.SubmittedJob
+	0,   // 4: shardy.operator.v1.Job.state:type_name -> shardy.operator.v1.JobState
+	86,  // 5: shardy.operator.v1.Job.spec:type_name -> shardy.event.v1.JobSpec
+	87,  // 6: shardy.operator.v1.Job.policy:type_name -> shardy.event.v1.JobPolicy
+	88,  // 7: shardy.operator.v1.Job.verdict:type_name -> shardy.event.v1.TaskVerified
+	89,  // 8: shardy.operator.v1.Job.dead_letter:type_name -> shardy.event.v1.JobDeadLettered
+	90,  // 9: shardy.operator.v1.Job.replicas:type_name -> shardy.event.v1.ReplicaReturned
+	8,   // 10: shardy.operator.v1.Job.slots:type_name -> shardy.operator.v1.Slot
+	7,   // 11: shardy.operator.v1.GetJobResponse.job:type_name -> shardy.operator.v1.Job
+	0,   // 12: shardy.operator.v1.ListJobsRequest.state:type_name -> shardy.operator.v1.JobState
+	91,  // 13: shardy.operator.v1.ListJobsRequest.kind:type_name -> shardy.event.v1.JobKind
+	0,   // 14: shardy.operator.v1.JobRow.state:type_name -> shardy.operator.v1.JobState
+	91,  // 15: shardy.operator.v1.JobRow.kind:type_name -> shardy.event.v1.JobKind
+	92,  // 16: shardy.operator.v1.JobRow.dead_letter:type_name -> shardy.event.v1.DeadLetterReason
+	93,  // 17: shardy.operator.v1.JobRow.basis:type_name -> shardy.event.v1.VerdictBasis
+	12,  // 18: shardy.operator.v1.ListJobsResponse.jobs:type_name -> shardy.operator.v1.JobRow
+	0,   // 19: shardy.operator.v1.JobUpdate.state:type_name -> shardy.operator.v1.JobState
+	88,  // 20: shardy.operator.v1.JobUpdate.verdict:type_name -> shardy.event.v1.TaskVerified
+	89,  // 21: shardy.operator.v1.JobUpdate.dead_letter:type_name -> shardy.event.v1.JobDeadLettered
+	15,  // 22: shardy.operator.v1.WatchJobsResponse.updates:type_name -> shardy.operator.v1.JobUpdate
+	94,  // 23: shardy.operator.v1.SubmitPipelineRequest.spec:type_name -> shardy.event.v1.PipelineSpec
+	95,  // 24: shardy.operator.v1.SubmitPipelineRequest.chunks:type_name -> shardy.event.v1.BlobRef
+	1,   // 25: shardy.operator.v1.Pipeline.state:type_name -> shardy.operator.v1.PipelineState
+	25,  // 26: shardy.operator.v1.GetPipelineResponse.pipeline:type_name -> shardy.operator.v1.Pipeline
+	1,   // 27: shardy.operator.v1.ListPipelinesRequest.state:type_name -> shardy.operator.v1.PipelineState
+	25,  // 28: shardy.operator.v1.ListPipelinesResponse.pipelines:type_name -> shardy.operator.v1.Pipeline
+	25,  // 29: shardy.operator.v1.WatchPipelineResponse.pipeline:type_name -> shardy.operator.v1.Pipeline
+	95,  // 30: shardy.operator.v1.PutBlobResponse.ref:type_name -> shardy.event.v1.BlobRef
+	96,  // 31: shardy.operator.v1.AdmitModuleResponse.module:type_name -> shardy.event.v1.ModuleAdmitted
+	96,  // 32: shardy.operator.v1.ListModulesResponse.modules:type_name -> shardy.event.v1.ModuleAdmitted
+	97,  // 33: shardy.operator.v1.Worker.claim:type_name -> shardy.event.v1.Profile
+	98,  // 34: shardy.operator.v1.Worker.proven:type_name -> shardy.event.v1.Proven
+	99,  // 35: shardy.operator.v1.Worker.record:type_name -> shardy.event.v1.Tally
+	42,  // 36: shardy.operator.v1.ListWorkersResponse.workers:type_name -> shardy.operator.v1.Worker
+	42,  // 37: shardy.operator.v1.GetWorkerResponse.worker:type_name -> shardy.operator.v1.Worker
+	92,  // 38: shardy.operator.v1.DeadLetter.reason:type_name -> shardy.event.v1.DeadLetterReason
+	91,  // 39: shardy.operator.v1.DeadLetter.kind:type_name -> shardy.event.v1.JobKind
+	92,  // 40: shardy.operator.v1.DeadLetterFilter.reasons:type_name -> shardy.event.v1.DeadLetterReason
+	91,  // 41: shardy.operator.v1.DeadLetterFilter.kind:type_name -> shardy.event.v1.JobKind
+	54,  // 42: shardy.operator.v1.ListDeadLettersRequest.filter:type_name -> shardy.operator.v1.DeadLetterFilter
+	53,  // 43: shardy.operator.v1.ListDeadLettersResponse.dead_letters:type_name -> shardy.operator.v1.DeadLetter
+	53,  // 44: shardy.operator.v1.DescribeDeadLetterResponse.dead_letter:type_name -> shardy.operator.v1.DeadLetter
+	7,   // 45: shardy.operator.v1.DescribeDeadLetterResponse.job:type_name -> shardy.operator.v1.Job
+	74,  // 46: shardy.operator.v1.DescribeDeadLetterResponse.attempts:type_name -> shardy.operator.v1.Attempt
+	59,  // 47: shardy.operator.v1.DescribeDeadLetterResponse.rounds:type_name -> shardy.operator.v1.DeadLetterRound
+	60,  // 48: shardy.operator.v1.DescribeDeadLetterResponse.payloads:type_name -> shardy.operator.v1.DeadLetterPayload
+	89,  // 49: shardy.operator.v1.DeadLetterRound.end:type_name -> shardy.event.v1.JobDeadLettered
+	95,  // 50: shardy.operator.v1.DeadLetterPayload.ref:type_name -> shardy.event.v1.BlobRef
+	63,  // 51: shardy.operator.v1.RequeueDeadLettersRequest.ids:type_name -> shardy.operator.v1.DeadLetterIds
+	54,  // 52: shardy.operator.v1.RequeueDeadLettersRequest.filter:type_name -> shardy.operator.v1.DeadLetterFilter
+	68,  // 53: shardy.operator.v1.RequeueDeadLettersResponse.outcomes:type_name -> shardy.operator.v1.DeadLetterOutcome
+	63,  // 54: shardy.operator.v1.DiscardDeadLettersRequest.ids:type_name -> shardy.operator.v1.DeadLetterIds
+	54,  // 55: shardy.operator.v1.DiscardDeadLettersRequest.filter:type_name -> shardy.operator.v1.DeadLetterFilter
+	68,  // 56: shardy.operator.v1.DiscardDeadLettersResponse.outcomes:type_name -> shardy.operator.v1.DeadLetterOutcome
+	53,  // 57: shardy.operator.v1.DeadLetterOutcome.dead_letter:type_name -> shardy.operator.v1.DeadLetter
+	100, // 58: shardy.operator.v1.LabelList.labels:type_name -> shardy.event.v1.Label
+	95,  // 59: shardy.operator.v1.DeadLetterEdit.input:type_name -> shardy.event.v1.BlobRef
+	69,  // 60: shardy.operator.v1.DeadLetterEdit.labels:type_name -> shardy.operator.v1.LabelList
+	101, // 61: shardy.operator.v1.DeadLetterEdit.output:type_name -> shardy.event.v1.OutputSpec
+	2,   // 62: shardy.operator.v1.DeadLetterEdit.overrides:type_name -> shardy.operator.v1.PolicyOverrides
+	70,  // 63: shardy.operator.v1.EditDeadLetterRequest.edit:type_name -> shardy.operator.v1.DeadLetterEdit
+	86,  // 64: shardy.operator.v1.EditDeadLetterResponse.spec:type_name -> shardy.event.v1.JobSpec
+	87,  // 65: shardy.operator.v1.EditDeadLetterResponse.policy:type_name -> shardy.event.v1.JobPolicy
+	73,  // 66: shardy.operator.v1.EditDeadLetterResponse.changes:type_name -> shardy.operator.v1.FieldChange
+	102, // 67: shardy.operator.v1.Attempt.rejected:type_name -> shardy.event.v1.RejectReason
+	76,  // 68: shardy.operator.v1.ReadEventsResponse.events:type_name -> shardy.operator.v1.Event
+	80,  // 69: shardy.operator.v1.GetStatusResponse.workers:type_name -> shardy.operator.v1.TierCount
+	81,  // 70: shardy.operator.v1.GetStatusResponse.counters:type_name -> shardy.operator.v1.Counter
+	103, // 71: shardy.operator.v1.GetPolicyResponse.policy:type_name -> shardy.event.v1.Policy
+	103, // 72: shardy.operator.v1.ChangePolicyRequest.policy:type_name -> shardy.event.v1.Policy
+	4,   // 73: shardy.operator.v1.JobService.SubmitJobs:input_type -> shardy.operator.v1.SubmitJobsRequest
+	9,   // 74: shardy.operator.v1.JobService.GetJob:input_type -> shardy.operator.v1.GetJobRequest
+	11,  // 75: shardy.operator.v1.JobService.ListJobs:input_type -> shardy.operator.v1.ListJobsRequest
+	14,  // 76: shardy.operator.v1.JobService.WatchJobs:input_type -> shardy.operator.v1.WatchJobsRequest
+	17,  // 77: shardy.operator.v1.JobService.CancelJob:input_type -> shardy.operator.v1.CancelJobRequest
+	19,  // 78: shardy.operator.v1.JobService.ExplainJob:input_type -> shardy.operator.v1.ExplainJobRequest
+	21,  // 79: shardy.operator.v1.JobService.DownloadResult:input_type -> shardy.operator.v1.DownloadResultRequest
+	23,  // 80: shardy.operator.v1.PipelineService.SubmitPipeline:input_type -> shardy.operator.v1.SubmitPipelineRequest
+	26,  // 81: shardy.operator.v1.PipelineService.GetPipeline:input_type -> shardy.operator.v1.GetPipelineRequest
+	28,  // 82: shardy.operator.v1.PipelineService.ListPipelines:input_type -> shardy.operator.v1.ListPipelinesRequest
+	30,  // 83: shardy.operator.v1.PipelineService.WatchPipeline:input_type -> shardy.operator.v1.WatchPipelineRequest
+	32,  // 84: shardy.operator.v1.PipelineService.CancelPipeline:input_type -> shardy.operator.v1.CancelPipelineRequest
+	34,  // 85: shardy.operator.v1.PipelineService.DownloadOutput:input_type -> shardy.operator.v1.DownloadOutputRequest
+	36,  // 86: shardy.operator.v1.ModuleService.PutBlob:input_type -> shardy.operator.v1.PutBlobRequest
+	38,  // 87: shardy.operator.v1.ModuleService.AdmitModule:input_type -> shardy.operator.v1.AdmitModuleRequest
+	40,  // 88: shardy.operator.v1.ModuleService.ListModules:input_type -> shardy.operator.v1.ListModulesRequest
+	43,  // 89: shardy.operator.v1.WorkerService.ListWorkers:input_type -> shardy.operator.v1.ListWorkersRequest
+	45,  // 90: shardy.operator.v1.WorkerService.GetWorker:input_type -> shardy.operator.v1.GetWorkerRequest
+	47,  // 91: shardy.operator.v1.WorkerService.DrainWorker:input_type -> shardy.operator.v1.DrainWorkerRequest
+	49,  // 92: shardy.operator.v1.WorkerService.BanWorker:input_type -> shardy.operator.v1.BanWorkerRequest
+	51,  // 93: shardy.operator.v1.WorkerService.ReinstateWorker:input_type -> shardy.operator.v1.ReinstateWorkerRequest
+	55,  // 94: shardy.operator.v1.DeadLetterService.ListDeadLetters:input_type -> shardy.operator.v1.ListDeadLettersRequest
+	57,  // 95: shardy.operator.v1.DeadLetterService.DescribeDeadLetter:input_type -> shardy.operator.v1.DescribeDeadLetterRequest
+	61,  // 96: shardy.operator.v1.DeadLetterService.DownloadPayload:input_type -> shardy.operator.v1.DownloadPayloadRequest
+	64,  // 97: shardy.operator.v1.DeadLetterService.RequeueDeadLetters:input_type -> shardy.operator.v1.RequeueDeadLettersRequest
+	66,  // 98: shardy.operator.v1.DeadLetterService.DiscardDeadLetters:input_type -> shardy.operator.v1.DiscardDeadLettersRequest
+	71,  // 99: shardy.operator.v1.DeadLetterService.EditDeadLetter:input_type -> shardy.operator.v1.EditDeadLetterRequest
+	75,  // 100: shardy.operator.v1.EventService.ReadEvents:input_type -> shardy.operator.v1.ReadEventsRequest
+	78,  // 101: shardy.operator.v1.SystemService.GetStatus:input_type -> shardy.operator.v1.GetStatusRequest
+	82,  // 102: shardy.operator.v1.SystemService.GetPolicy:input_type -> shardy.operator.v1.GetPolicyRequest
+	84,  // 103: shardy.operator.v1.SystemService.ChangePolicy:input_type -> shardy.operator.v1.ChangePolicyRequest
+	5,   // 104: shardy.operator.v1.JobService.SubmitJobs:output_type -> shardy.operator.v1.SubmitJobsResponse
+	10,  // 105: shardy.operator.v1.JobService.GetJob:output_type -> shardy.operator.v1.GetJobResponse
+	13,  // 106: shardy.operator.v1.JobService.ListJobs:output_type -> shardy.operator.v1.ListJobsResponse
+	16,  // 107: shardy.operator.v1.JobService.WatchJobs:output_type -> shardy.operator.v1.WatchJobsResponse
+	18,  // 108: shardy.operator.v1.JobService.CancelJob:output_type -> shardy.operator.v1.CancelJobResponse
+	20,  // 109: shardy.operator.v1.JobService.ExplainJob:output_type -> shardy.operator.v1.ExplainJobResponse
+	22,  // 110: shardy.operator.v1.JobService.DownloadResult:output_type -> shardy.operator.v1.DownloadResultResponse
+	24,  // 111: shardy.operator.v1.PipelineService.SubmitPipeline:output_type -> shardy.operator.v1.SubmitPipelineResponse
+	27,  // 112: shardy.operator.v1.PipelineService.GetPipeline:output_type -> shardy.operator.v1.GetPipelineResponse
+	29,  // 113: shardy.operator.v1.PipelineService.ListPipelines:output_type -> shardy.operator.v1.ListPipelinesResponse
+	31,  // 114: shardy.operator.v1.PipelineService.WatchPipeline:output_type -> shardy.operator.v1.WatchPipelineResponse
+	33,  // 115: shardy.operator.v1.PipelineService.CancelPipeline:output_type -> shardy.operator.v1.CancelPipelineResponse
+	35,  // 116: shardy.operator.v1.PipelineService.DownloadOutput:output_type -> shardy.operator.v1.DownloadOutputResponse
+	37,  // 117: shardy.operator.v1.ModuleService.PutBlob:output_type -> shardy.operator.v1.PutBlobResponse
+	39,  // 118: shardy.operator.v1.ModuleService.AdmitModule:output_type -> shardy.operator.v1.AdmitModuleResponse
+	41,  // 119: shardy.operator.v1.ModuleService.ListModules:output_type -> shardy.operator.v1.ListModulesResponse
+	44,  // 120: shardy.operator.v1.WorkerService.ListWorkers:output_type -> shardy.operator.v1.ListWorkersResponse
+	46,  // 121: shardy.operator.v1.WorkerService.GetWorker:output_type -> shardy.operator.v1.GetWorkerResponse
+	48,  // 122: shardy.operator.v1.WorkerService.DrainWorker:output_type -> shardy.operator.v1.DrainWorkerResponse
+	50,  // 123: shardy.operator.v1.WorkerService.BanWorker:output_type -> shardy.operator.v1.BanWorkerResponse
+	52,  // 124: shardy.operator.v1.WorkerService.ReinstateWorker:output_type -> shardy.operator.v1.ReinstateWorkerResponse
+	56,  // 125: shardy.operator.v1.DeadLetterService.ListDeadLetters:output_type -> shardy.operator.v1.ListDeadLettersResponse
+	58,  // 126: shardy.operator.v1.DeadLetterService.DescribeDeadLetter:output_type -> shardy.operator.v1.DescribeDeadLetterResponse
+	62,  // 127: shardy.operator.v1.DeadLetterService.DownloadPayload:output_type -> shardy.operator.v1.DownloadPayloadResponse
+	65,  // 128: shardy.operator.v1.DeadLetterService.RequeueDeadLetters:output_type -> shardy.operator.v1.RequeueDeadLettersResponse
+	67,  // 129: shardy.operator.v1.DeadLetterService.DiscardDeadLetters:output_type -> shardy.operator.v1.DiscardDeadLettersResponse
+	72,  // 130: shardy.operator.v1.DeadLetterService.EditDeadLetter:output_type -> shardy.operator.v1.EditDeadLetterResponse
+	77,  // 131: shardy.operator.v1.EventService.ReadEvents:output_type -> shardy.operator.v1.ReadEventsResponse
+	79,  // 132: shardy.operator.v1.SystemService.GetStatus:output_type -> shardy.operator.v1.GetStatusResponse
+	83,  // 133: shardy.operator.v1.SystemService.GetPolicy:output_type -> shardy.operator.v1.GetPolicyResponse
+	85,  // 134: shardy.operator.v1.SystemService.ChangePolicy:output_type -> shardy.operator.v1.ChangePolicyResponse
+	104, // [104:135] is the sub-list for method output_type
+	73,  // [73:104] is the sub-list for method input_type
+	73,  // [73:73] is the sub-list for extension type_name
+	73,  // [73:73] is the sub-list for extension extendee
+	0,   // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_shardy_operator_v1_operator_proto_init() }
@@ -4877,13 +6093,23 @@ func file_shardy_operator_v1_operator_proto_init() {
 	if File_shardy_operator_v1_operator_proto != nil {
 		return
 	}
+	file_shardy_operator_v1_operator_proto_msgTypes[59].OneofWrappers = []any{}
+	file_shardy_operator_v1_operator_proto_msgTypes[62].OneofWrappers = []any{
+		(*RequeueDeadLettersRequest_Ids)(nil),
+		(*RequeueDeadLettersRequest_Filter)(nil),
+	}
+	file_shardy_operator_v1_operator_proto_msgTypes[64].OneofWrappers = []any{
+		(*DiscardDeadLettersRequest_Ids)(nil),
+		(*DiscardDeadLettersRequest_Filter)(nil),
+	}
+	file_shardy_operator_v1_operator_proto_msgTypes[68].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_operator_v1_operator_proto_rawDesc), len(file_shardy_operator_v1_operator_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   72,
+			NumMessages:   84,
 			NumExtensions: 0,
 			NumServices:   7,
 		},

@@ -106,12 +106,18 @@ const (
 	// DeadLetterServiceDescribeDeadLetterProcedure is the fully-qualified name of the
 	// DeadLetterService's DescribeDeadLetter RPC.
 	DeadLetterServiceDescribeDeadLetterProcedure = "/shardy.operator.v1.DeadLetterService/DescribeDeadLetter"
-	// DeadLetterServiceRequeueDeadLetterProcedure is the fully-qualified name of the
-	// DeadLetterService's RequeueDeadLetter RPC.
-	DeadLetterServiceRequeueDeadLetterProcedure = "/shardy.operator.v1.DeadLetterService/RequeueDeadLetter"
-	// DeadLetterServiceDiscardDeadLetterProcedure is the fully-qualified name of the
-	// DeadLetterService's DiscardDeadLetter RPC.
-	DeadLetterServiceDiscardDeadLetterProcedure = "/shardy.operator.v1.DeadLetterService/DiscardDeadLetter"
+	// DeadLetterServiceDownloadPayloadProcedure is the fully-qualified name of the DeadLetterService's
+	// DownloadPayload RPC.
+	DeadLetterServiceDownloadPayloadProcedure = "/shardy.operator.v1.DeadLetterService/DownloadPayload"
+	// DeadLetterServiceRequeueDeadLettersProcedure is the fully-qualified name of the
+	// DeadLetterService's RequeueDeadLetters RPC.
+	DeadLetterServiceRequeueDeadLettersProcedure = "/shardy.operator.v1.DeadLetterService/RequeueDeadLetters"
+	// DeadLetterServiceDiscardDeadLettersProcedure is the fully-qualified name of the
+	// DeadLetterService's DiscardDeadLetters RPC.
+	DeadLetterServiceDiscardDeadLettersProcedure = "/shardy.operator.v1.DeadLetterService/DiscardDeadLetters"
+	// DeadLetterServiceEditDeadLetterProcedure is the fully-qualified name of the DeadLetterService's
+	// EditDeadLetter RPC.
+	DeadLetterServiceEditDeadLetterProcedure = "/shardy.operator.v1.DeadLetterService/EditDeadLetter"
 	// EventServiceReadEventsProcedure is the fully-qualified name of the EventService's ReadEvents RPC.
 	EventServiceReadEventsProcedure = "/shardy.operator.v1.EventService/ReadEvents"
 	// SystemServiceGetStatusProcedure is the fully-qualified name of the SystemService's GetStatus RPC.
@@ -946,9 +952,16 @@ func (UnimplementedWorkerServiceHandler) ReinstateWorker(context.Context, *v1.Re
 // DeadLetterServiceClient is a client for the shardy.operator.v1.DeadLetterService service.
 type DeadLetterServiceClient interface {
 	ListDeadLetters(context.Context, *v1.ListDeadLettersRequest) (*v1.ListDeadLettersResponse, error)
+	// DescribeDeadLetter shows a dead letter, or one that was discarded, with its whole history.
 	DescribeDeadLetter(context.Context, *v1.DescribeDeadLetterRequest) (*v1.DescribeDeadLetterResponse, error)
-	RequeueDeadLetter(context.Context, *v1.RequeueDeadLetterRequest) (*v1.RequeueDeadLetterResponse, error)
-	DiscardDeadLetter(context.Context, *v1.DiscardDeadLetterRequest) (*v1.DiscardDeadLetterResponse, error)
+	// DownloadPayload streams the input of a dead letter, or what a slot returned.
+	DownloadPayload(context.Context, *v1.DownloadPayloadRequest) (*connect.ServerStreamForClient[v1.DownloadPayloadResponse], error)
+	// RequeueDeadLetters opens a new round for each; results of earlier rounds have no voice in it.
+	RequeueDeadLetters(context.Context, *v1.RequeueDeadLettersRequest) (*v1.RequeueDeadLettersResponse, error)
+	// DiscardDeadLetters gives each up for good.
+	DiscardDeadLetters(context.Context, *v1.DiscardDeadLettersRequest) (*v1.DiscardDeadLettersResponse, error)
+	// EditDeadLetter submits a new job in the place of a dead letter, which is discarded. Repeating it changes nothing.
+	EditDeadLetter(context.Context, *v1.EditDeadLetterRequest) (*v1.EditDeadLetterResponse, error)
 }
 
 // NewDeadLetterServiceClient constructs a client for the shardy.operator.v1.DeadLetterService
@@ -976,16 +989,28 @@ func NewDeadLetterServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
-		requeueDeadLetter: connect.NewClient[v1.RequeueDeadLetterRequest, v1.RequeueDeadLetterResponse](
+		downloadPayload: connect.NewClient[v1.DownloadPayloadRequest, v1.DownloadPayloadResponse](
 			httpClient,
-			baseURL+DeadLetterServiceRequeueDeadLetterProcedure,
-			connect.WithSchema(deadLetterServiceMethods.ByName("RequeueDeadLetter")),
+			baseURL+DeadLetterServiceDownloadPayloadProcedure,
+			connect.WithSchema(deadLetterServiceMethods.ByName("DownloadPayload")),
 			connect.WithClientOptions(opts...),
 		),
-		discardDeadLetter: connect.NewClient[v1.DiscardDeadLetterRequest, v1.DiscardDeadLetterResponse](
+		requeueDeadLetters: connect.NewClient[v1.RequeueDeadLettersRequest, v1.RequeueDeadLettersResponse](
 			httpClient,
-			baseURL+DeadLetterServiceDiscardDeadLetterProcedure,
-			connect.WithSchema(deadLetterServiceMethods.ByName("DiscardDeadLetter")),
+			baseURL+DeadLetterServiceRequeueDeadLettersProcedure,
+			connect.WithSchema(deadLetterServiceMethods.ByName("RequeueDeadLetters")),
+			connect.WithClientOptions(opts...),
+		),
+		discardDeadLetters: connect.NewClient[v1.DiscardDeadLettersRequest, v1.DiscardDeadLettersResponse](
+			httpClient,
+			baseURL+DeadLetterServiceDiscardDeadLettersProcedure,
+			connect.WithSchema(deadLetterServiceMethods.ByName("DiscardDeadLetters")),
+			connect.WithClientOptions(opts...),
+		),
+		editDeadLetter: connect.NewClient[v1.EditDeadLetterRequest, v1.EditDeadLetterResponse](
+			httpClient,
+			baseURL+DeadLetterServiceEditDeadLetterProcedure,
+			connect.WithSchema(deadLetterServiceMethods.ByName("EditDeadLetter")),
 			connect.WithClientOptions(opts...),
 		),
 	}
@@ -995,8 +1020,10 @@ func NewDeadLetterServiceClient(httpClient connect.HTTPClient, baseURL string, o
 type deadLetterServiceClient struct {
 	listDeadLetters    *connect.Client[v1.ListDeadLettersRequest, v1.ListDeadLettersResponse]
 	describeDeadLetter *connect.Client[v1.DescribeDeadLetterRequest, v1.DescribeDeadLetterResponse]
-	requeueDeadLetter  *connect.Client[v1.RequeueDeadLetterRequest, v1.RequeueDeadLetterResponse]
-	discardDeadLetter  *connect.Client[v1.DiscardDeadLetterRequest, v1.DiscardDeadLetterResponse]
+	downloadPayload    *connect.Client[v1.DownloadPayloadRequest, v1.DownloadPayloadResponse]
+	requeueDeadLetters *connect.Client[v1.RequeueDeadLettersRequest, v1.RequeueDeadLettersResponse]
+	discardDeadLetters *connect.Client[v1.DiscardDeadLettersRequest, v1.DiscardDeadLettersResponse]
+	editDeadLetter     *connect.Client[v1.EditDeadLetterRequest, v1.EditDeadLetterResponse]
 }
 
 // ListDeadLetters calls shardy.operator.v1.DeadLetterService.ListDeadLetters.
@@ -1017,18 +1044,32 @@ func (c *deadLetterServiceClient) DescribeDeadLetter(ctx context.Context, req *v
 	return nil, err
 }
 
-// RequeueDeadLetter calls shardy.operator.v1.DeadLetterService.RequeueDeadLetter.
-func (c *deadLetterServiceClient) RequeueDeadLetter(ctx context.Context, req *v1.RequeueDeadLetterRequest) (*v1.RequeueDeadLetterResponse, error) {
-	response, err := c.requeueDeadLetter.CallUnary(ctx, connect.NewRequest(req))
+// DownloadPayload calls shardy.operator.v1.DeadLetterService.DownloadPayload.
+func (c *deadLetterServiceClient) DownloadPayload(ctx context.Context, req *v1.DownloadPayloadRequest) (*connect.ServerStreamForClient[v1.DownloadPayloadResponse], error) {
+	return c.downloadPayload.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// RequeueDeadLetters calls shardy.operator.v1.DeadLetterService.RequeueDeadLetters.
+func (c *deadLetterServiceClient) RequeueDeadLetters(ctx context.Context, req *v1.RequeueDeadLettersRequest) (*v1.RequeueDeadLettersResponse, error) {
+	response, err := c.requeueDeadLetters.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
 	return nil, err
 }
 
-// DiscardDeadLetter calls shardy.operator.v1.DeadLetterService.DiscardDeadLetter.
-func (c *deadLetterServiceClient) DiscardDeadLetter(ctx context.Context, req *v1.DiscardDeadLetterRequest) (*v1.DiscardDeadLetterResponse, error) {
-	response, err := c.discardDeadLetter.CallUnary(ctx, connect.NewRequest(req))
+// DiscardDeadLetters calls shardy.operator.v1.DeadLetterService.DiscardDeadLetters.
+func (c *deadLetterServiceClient) DiscardDeadLetters(ctx context.Context, req *v1.DiscardDeadLettersRequest) (*v1.DiscardDeadLettersResponse, error) {
+	response, err := c.discardDeadLetters.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// EditDeadLetter calls shardy.operator.v1.DeadLetterService.EditDeadLetter.
+func (c *deadLetterServiceClient) EditDeadLetter(ctx context.Context, req *v1.EditDeadLetterRequest) (*v1.EditDeadLetterResponse, error) {
+	response, err := c.editDeadLetter.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -1039,9 +1080,16 @@ func (c *deadLetterServiceClient) DiscardDeadLetter(ctx context.Context, req *v1
 // service.
 type DeadLetterServiceHandler interface {
 	ListDeadLetters(context.Context, *v1.ListDeadLettersRequest) (*v1.ListDeadLettersResponse, error)
+	// DescribeDeadLetter shows a dead letter, or one that was discarded, with its whole history.
 	DescribeDeadLetter(context.Context, *v1.DescribeDeadLetterRequest) (*v1.DescribeDeadLetterResponse, error)
-	RequeueDeadLetter(context.Context, *v1.RequeueDeadLetterRequest) (*v1.RequeueDeadLetterResponse, error)
-	DiscardDeadLetter(context.Context, *v1.DiscardDeadLetterRequest) (*v1.DiscardDeadLetterResponse, error)
+	// DownloadPayload streams the input of a dead letter, or what a slot returned.
+	DownloadPayload(context.Context, *v1.DownloadPayloadRequest, *connect.ServerStream[v1.DownloadPayloadResponse]) error
+	// RequeueDeadLetters opens a new round for each; results of earlier rounds have no voice in it.
+	RequeueDeadLetters(context.Context, *v1.RequeueDeadLettersRequest) (*v1.RequeueDeadLettersResponse, error)
+	// DiscardDeadLetters gives each up for good.
+	DiscardDeadLetters(context.Context, *v1.DiscardDeadLettersRequest) (*v1.DiscardDeadLettersResponse, error)
+	// EditDeadLetter submits a new job in the place of a dead letter, which is discarded. Repeating it changes nothing.
+	EditDeadLetter(context.Context, *v1.EditDeadLetterRequest) (*v1.EditDeadLetterResponse, error)
 }
 
 // NewDeadLetterServiceHandler builds an HTTP handler from the service implementation. It returns
@@ -1065,16 +1113,28 @@ func NewDeadLetterServiceHandler(svc DeadLetterServiceHandler, opts ...connect.H
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
-	deadLetterServiceRequeueDeadLetterHandler := connect.NewUnaryHandlerSimple(
-		DeadLetterServiceRequeueDeadLetterProcedure,
-		svc.RequeueDeadLetter,
-		connect.WithSchema(deadLetterServiceMethods.ByName("RequeueDeadLetter")),
+	deadLetterServiceDownloadPayloadHandler := connect.NewServerStreamHandlerSimple(
+		DeadLetterServiceDownloadPayloadProcedure,
+		svc.DownloadPayload,
+		connect.WithSchema(deadLetterServiceMethods.ByName("DownloadPayload")),
 		connect.WithHandlerOptions(opts...),
 	)
-	deadLetterServiceDiscardDeadLetterHandler := connect.NewUnaryHandlerSimple(
-		DeadLetterServiceDiscardDeadLetterProcedure,
-		svc.DiscardDeadLetter,
-		connect.WithSchema(deadLetterServiceMethods.ByName("DiscardDeadLetter")),
+	deadLetterServiceRequeueDeadLettersHandler := connect.NewUnaryHandlerSimple(
+		DeadLetterServiceRequeueDeadLettersProcedure,
+		svc.RequeueDeadLetters,
+		connect.WithSchema(deadLetterServiceMethods.ByName("RequeueDeadLetters")),
+		connect.WithHandlerOptions(opts...),
+	)
+	deadLetterServiceDiscardDeadLettersHandler := connect.NewUnaryHandlerSimple(
+		DeadLetterServiceDiscardDeadLettersProcedure,
+		svc.DiscardDeadLetters,
+		connect.WithSchema(deadLetterServiceMethods.ByName("DiscardDeadLetters")),
+		connect.WithHandlerOptions(opts...),
+	)
+	deadLetterServiceEditDeadLetterHandler := connect.NewUnaryHandlerSimple(
+		DeadLetterServiceEditDeadLetterProcedure,
+		svc.EditDeadLetter,
+		connect.WithSchema(deadLetterServiceMethods.ByName("EditDeadLetter")),
 		connect.WithHandlerOptions(opts...),
 	)
 	return "/shardy.operator.v1.DeadLetterService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -1083,10 +1143,14 @@ func NewDeadLetterServiceHandler(svc DeadLetterServiceHandler, opts ...connect.H
 			deadLetterServiceListDeadLettersHandler.ServeHTTP(w, r)
 		case DeadLetterServiceDescribeDeadLetterProcedure:
 			deadLetterServiceDescribeDeadLetterHandler.ServeHTTP(w, r)
-		case DeadLetterServiceRequeueDeadLetterProcedure:
-			deadLetterServiceRequeueDeadLetterHandler.ServeHTTP(w, r)
-		case DeadLetterServiceDiscardDeadLetterProcedure:
-			deadLetterServiceDiscardDeadLetterHandler.ServeHTTP(w, r)
+		case DeadLetterServiceDownloadPayloadProcedure:
+			deadLetterServiceDownloadPayloadHandler.ServeHTTP(w, r)
+		case DeadLetterServiceRequeueDeadLettersProcedure:
+			deadLetterServiceRequeueDeadLettersHandler.ServeHTTP(w, r)
+		case DeadLetterServiceDiscardDeadLettersProcedure:
+			deadLetterServiceDiscardDeadLettersHandler.ServeHTTP(w, r)
+		case DeadLetterServiceEditDeadLetterProcedure:
+			deadLetterServiceEditDeadLetterHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1104,12 +1168,20 @@ func (UnimplementedDeadLetterServiceHandler) DescribeDeadLetter(context.Context,
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardy.operator.v1.DeadLetterService.DescribeDeadLetter is not implemented"))
 }
 
-func (UnimplementedDeadLetterServiceHandler) RequeueDeadLetter(context.Context, *v1.RequeueDeadLetterRequest) (*v1.RequeueDeadLetterResponse, error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardy.operator.v1.DeadLetterService.RequeueDeadLetter is not implemented"))
+func (UnimplementedDeadLetterServiceHandler) DownloadPayload(context.Context, *v1.DownloadPayloadRequest, *connect.ServerStream[v1.DownloadPayloadResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("shardy.operator.v1.DeadLetterService.DownloadPayload is not implemented"))
 }
 
-func (UnimplementedDeadLetterServiceHandler) DiscardDeadLetter(context.Context, *v1.DiscardDeadLetterRequest) (*v1.DiscardDeadLetterResponse, error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardy.operator.v1.DeadLetterService.DiscardDeadLetter is not implemented"))
+func (UnimplementedDeadLetterServiceHandler) RequeueDeadLetters(context.Context, *v1.RequeueDeadLettersRequest) (*v1.RequeueDeadLettersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardy.operator.v1.DeadLetterService.RequeueDeadLetters is not implemented"))
+}
+
+func (UnimplementedDeadLetterServiceHandler) DiscardDeadLetters(context.Context, *v1.DiscardDeadLettersRequest) (*v1.DiscardDeadLettersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardy.operator.v1.DeadLetterService.DiscardDeadLetters is not implemented"))
+}
+
+func (UnimplementedDeadLetterServiceHandler) EditDeadLetter(context.Context, *v1.EditDeadLetterRequest) (*v1.EditDeadLetterResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardy.operator.v1.DeadLetterService.EditDeadLetter is not implemented"))
 }
 
 // EventServiceClient is a client for the shardy.operator.v1.EventService service.
