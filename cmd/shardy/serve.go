@@ -31,6 +31,8 @@ type serveFlags struct {
 	maxConnections, handshakesPerIP int
 	pingInterval                    time.Duration
 	api                             operator.Config // its limits
+	tracesEndpoint                  string
+	tracesRatio                     float64
 	logFormat, logLevel             string
 	configFile                      string
 	printConfig                     bool
@@ -57,6 +59,8 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.api.MaxRequestBytes, "max-request-bytes", 20<<20, "size of one API request, at least 65536")
 	flags.IntVar(&f.api.MaxStreams, "max-streams", 1024, "watches, downloads and tails at once")
 	flags.IntVar(&f.api.MaxStreamsToken, "max-streams-per-token", 256, "the same, of one token")
+	flags.StringVar(&f.tracesEndpoint, "traces-endpoint", "", "OpenTelemetry collector over HTTP (OTLP), for example http://127.0.0.1:4318; empty: no traces")
+	flags.Float64Var(&f.tracesRatio, "traces-ratio", 1, "part of the traces that is sent, above 0 and at most 1")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.configFile, configFlag, "", "JSON file whose fields have the names of these flags (a flag wins over SHARDY_<FLAG>, that over the file)")
@@ -107,6 +111,7 @@ func (f *serveFlags) config(stderr io.Writer) (orchestrator.Config, error) {
 		}
 	}
 	cfg.API = f.api
+	cfg.Traces.Endpoint, cfg.Traces.Ratio = f.tracesEndpoint, f.tracesRatio
 	cfg.Door.MaxConnections, cfg.Door.HandshakesPerIPPerSecond = f.maxConnections, f.handshakesPerIP
 	if f.pingInterval <= 0 {
 		return cfg, cli.Usage(fmt.Errorf("--ping-interval %s: 100ms to 1h", f.pingInterval))

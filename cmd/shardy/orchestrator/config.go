@@ -13,6 +13,7 @@ import (
 	"github.com/shardy-network/orchestrator/gateway"
 	"github.com/shardy-network/orchestrator/gateway/agent/sandbox"
 	"github.com/shardy-network/orchestrator/gateway/operator"
+	"github.com/shardy-network/orchestrator/projections/traces"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
@@ -43,6 +44,8 @@ type Config struct {
 	Sandbox sandbox.Config
 	// Log tunes the embedded log.
 	Log pebblelog.Options
+	// Traces are sent if an endpoint is set. Node, Version and Logger are filled in.
+	Traces traces.Config
 	// DrainTimeout bounds the wait for workers at the end. Default 5 s.
 	DrainTimeout time.Duration
 	// Challenges kept ready for workers that join. Default 16.
@@ -92,6 +95,11 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%w: negative drain timeout", ErrConfig)
 	case c.Challenges < 0 || c.Challenges > 1024:
 		return fmt.Errorf("%w: %d challenges, at most 1,024", ErrConfig, c.Challenges)
+	}
+	if c.Traces.Endpoint != "" {
+		if err := c.Traces.Validate(); err != nil {
+			return err
+		}
 	}
 	if c.Policy != nil {
 		if err := policy.Validate(c.Policy); err != nil {

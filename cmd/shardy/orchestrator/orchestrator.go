@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -21,12 +20,11 @@ import (
 	"github.com/shardy-network/orchestrator/actors/rooms"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/blobs"
-	"github.com/shardy-network/orchestrator/events/memlog"
-	"github.com/shardy-network/orchestrator/events/pebblelog"
 	"github.com/shardy-network/orchestrator/gateway"
 	"github.com/shardy-network/orchestrator/gateway/agent/sandbox"
 	"github.com/shardy-network/orchestrator/gateway/operator"
 	"github.com/shardy-network/orchestrator/projections"
+	"github.com/shardy-network/orchestrator/projections/metrics"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
@@ -36,13 +34,15 @@ type Orchestrator struct {
 	key   ed25519.PrivateKey
 	begin time.Time
 
-	log   events.Log
-	blobs *blobs.Store
-	open  *projections.OpenWork
-	host  *host.Host
-	door  *gateway.Door
-	api   *operator.API
-	pool  *challenges
+	log     events.Log
+	blobs   *blobs.Store
+	runner  *projections.Runner
+	open    *projections.OpenWork
+	metrics *metrics.Metrics
+	host    *host.Host
+	door    *gateway.Door
+	api     *operator.API
+	pool    *challenges
 
 	policy atomic.Pointer[eventv1.Policy]
 
@@ -65,7 +65,7 @@ func New(ctx context.Context, cfg Config) (o *Orchestrator, err error) {
 			o = nil
 		}
 	}()
-	for _, build := range []func(context.Context) error{o.openStores, o.openProjection, o.buildHost, o.buildDoor, o.buildAPI, o.listen} {
+	for _, build := range []func(context.Context) error{o.openStores, o.buildProjections, o.buildHost, o.buildDoor, o.buildAPI, o.listen} {
 		if err := build(ctx); err != nil {
 			return o, err
 		}
@@ -94,51 +94,14 @@ func (o *Orchestrator) openStores(ctx context.Context) (err error) {
 	if o.key, err = loadKey(o.cfg.DataDir); err != nil {
 		return err
 	}
-	if o.cfg.DataDir == "" {
-		o.log = memlog.New()
-	} else {
-		opts := o.cfg.Log
-		opts.Logger = o.cfg.Logger
-		if o.log, err = pebblelog.Open(LogDir(o.cfg.DataDir), opts); err != nil {
-			return fmt.Errorf("event log: %w", err)
-		}
+	if o.log, err = o.openLog(ctx); err != nil {
+		return err
 	}
 	o.onClose(o.log.Close)
 	if o.blobs, err = blobs.Open(ctx, o.cfg.BlobURL, blobs.Options{Log: o.log}); err != nil {
 		return fmt.Errorf("blob store: %w", err)
 	}
 	o.onClose(o.blobs.Close)
-	return nil
-}
-
-// openProjection brings the list of open work up to the head of the log.
-func (o *Orchestrator) openProjection(ctx context.Context) (err error) {
-	file := ""
-	if o.cfg.DataDir != "" {
-		file = filepath.Join(o.cfg.DataDir, "openwork")
-	}
-	if o.open, err = projections.OpenOpenWork(ctx, file, o.log, projections.OpenWorkOptions{Logger: o.cfg.Logger}); err != nil {
-		return fmt.Errorf("open work: %w", err)
-	}
-	o.onClose(o.open.Close)
-	runner, err := projections.NewRunner(o.log, projections.Options{Logger: o.cfg.Logger}, o.open)
-	if err != nil {
-		return err
-	}
-	work, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- runner.Run(work) }()
-	o.onClose(func() error {
-		stop()
-		return <-ended
-	})
-	head, err := o.log.Head(ctx)
-	if err != nil {
-		return err
-	}
-	if err := runner.WaitFor(ctx, o.open.Name(), head); err != nil {
-		return fmt.Errorf("read the log: %w", err)
-	}
 	return nil
 }
 
@@ -283,6 +246,7 @@ func (o *Orchestrator) listen(ctx context.Context) (err error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /ws/worker", o.door)
+	mux.Handle("GET /metrics", o.api.Protect(o.metrics))
 	mux.Handle("/", o.api)
 	o.server = operator.NewServer(mux)
 	o.onClose(o.server.Close)
@@ -337,21 +301,6 @@ func (o *Orchestrator) serve() error {
 		return nil
 	}
 	return fmt.Errorf("serve: %w", err)
-}
-
-// failed is closed when the log has stopped for good: a full or broken disk. Then nothing can be promised any more.
-func (o *Orchestrator) failed() <-chan struct{} {
-	if l, ok := o.log.(*pebblelog.Log); ok {
-		return l.Failed()
-	}
-	return nil
-}
-
-func (o *Orchestrator) cause() error {
-	if l, ok := o.log.(*pebblelog.Log); ok {
-		return fmt.Errorf("event log stopped: %w", l.Cause())
-	}
-	return nil
 }
 
 // drain lets workers finish what they hold; what is left is resumed after the next start.

@@ -1,0 +1,55 @@
+package orchestrator
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/shardy-network/orchestrator/projections/metrics"
+)
+
+// figures are what a scrape of /metrics hears of the process itself. Nothing is scraped before everything is built.
+func (o *Orchestrator) figures(ctx context.Context) []metrics.Figure {
+	stats, err := o.host.Stats(ctx)
+	if err != nil {
+		return nil // the host is closing
+	}
+	door := o.door.Stats()
+	gauge := func(name, help string, v int) metrics.Figure {
+		return metrics.Figure{Name: name, Help: help, Value: float64(v)}
+	}
+	total := func(name, help string, v uint64) metrics.Figure {
+		return metrics.Figure{Name: name + "_total", Help: help, Counter: true, Value: float64(v)}
+	}
+	all := []metrics.Figure{
+		gauge("slots_waiting", "Slots that wait for a worker.", stats.Dispatch.WaitingSlots),
+		gauge("slots_in_flight", "Slots in the hands of workers.", stats.Dispatch.InFlight),
+		gauge("entities", "Jobs, slots, workers and pipelines in memory.", stats.Entities),
+		gauge("deadlines", "Deadlines that are armed.", stats.Deadlines),
+		gauge("recovering", "Jobs and pipelines from before the start that are still to be reopened.", int(stats.Recovering)),
+		gauge("sessions", "Workers with a session.", int(door.Sessions)),
+		total("events_appended", "Events appended by this process.", uint64(stats.Events)),
+		total("append_conflicts", "Appends that had to be looked up or decided again.", uint64(stats.Conflicts)),
+		total("entity_failures", "Entities that failed and were started anew.", uint64(stats.Panics)),
+		total("dispatch_failures", "Placements that came to nothing.", uint64(stats.DispatchFailed)),
+		total("slots_abandoned", "Slots given up for want of anybody who might have them.", uint64(stats.Abandoned)),
+		total("ringers", "Settled jobs issued again to test workers.", uint64(stats.Ringers)),
+		total("handshakes_refused", "Connections of workers that were refused.", door.Refused),
+		total("stale_messages", "Acknowledgements and results that came too late to count.", door.Stale),
+	}
+	for _, t := range stats.Dispatch.Tiers {
+		tier := strconv.Itoa(int(t.Tier))
+		all = append(all,
+			metrics.Figure{Name: "workers_willing", Help: "Connected workers that take work.", Label: "tier", Of: tier, Value: float64(t.Workers)},
+			metrics.Figure{Name: "workers_idle", Help: "Of these, those with free credits.", Label: "tier", Of: tier, Value: float64(t.Idle)})
+	}
+	for _, code := range slices.Sorted(maps.Keys(door.Closed)) {
+		all = append(all, metrics.Figure{
+			Name: "sessions_closed_total", Help: "Sessions closed, by the reason the worker was told.", Counter: true,
+			Label: "code", Of: strings.ToLower(code), Value: float64(door.Closed[code]),
+		})
+	}
+	return all
+}

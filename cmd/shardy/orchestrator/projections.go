@@ -1,0 +1,101 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/shardy-network/orchestrator/projections"
+	"github.com/shardy-network/orchestrator/projections/metrics"
+	"github.com/shardy-network/orchestrator/projections/traces"
+)
+
+// buildProjections opens what is derived from the log, sets it running, and waits for the list of open work to reach the
+// head of the log: the start needs it. The others catch up on their own.
+func (o *Orchestrator) buildProjections(ctx context.Context) error {
+	head, err := o.log.Head(ctx)
+	if err != nil {
+		return err
+	}
+	var all []projections.Projection
+	for _, open := range []func(context.Context) (projections.Projection, error){o.openWork, o.openMetrics, o.openTraces} {
+		p, err := open(ctx)
+		if err != nil {
+			return err
+		}
+		if p != nil {
+			all = append(all, p)
+		}
+	}
+	if o.runner, err = projections.NewRunner(o.log, projections.Options{Logger: o.cfg.Logger}, all...); err != nil {
+		return err
+	}
+	work, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- o.runner.Run(work) }()
+	o.onClose(func() error {
+		stop()
+		return <-ended
+	})
+	if err := o.runner.WaitFor(ctx, o.open.Name(), head); err != nil {
+		return fmt.Errorf("read the log: %w", err)
+	}
+	return nil
+}
+
+// inDataDir is a file of the data folder, or empty when everything is in memory.
+func (o *Orchestrator) inDataDir(name string) string {
+	if o.cfg.DataDir == "" {
+		return ""
+	}
+	return filepath.Join(o.cfg.DataDir, name)
+}
+
+func (o *Orchestrator) openWork(ctx context.Context) (_ projections.Projection, err error) {
+	o.open, err = projections.OpenOpenWork(ctx, o.inDataDir("openwork"), o.log, projections.OpenWorkOptions{Logger: o.cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("open work: %w", err)
+	}
+	o.onClose(o.open.Close)
+	return o.open, nil
+}
+
+// openMetrics counts from the present head on.
+func (o *Orchestrator) openMetrics(ctx context.Context) (projections.Projection, error) {
+	head, err := o.log.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o.metrics = metrics.New(head, metrics.Sources{
+		Projections: func() []projections.Status { return o.runner.Status() },
+		Figures:     o.figures,
+	})
+	return o.metrics, nil
+}
+
+// openTraces follows the log from the present head on, if a collector is configured.
+func (o *Orchestrator) openTraces(ctx context.Context) (projections.Projection, error) {
+	if o.cfg.Traces.Endpoint == "" {
+		return nil, nil
+	}
+	head, err := o.log.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cfg := o.cfg.Traces
+	cfg.Node, cfg.Version, cfg.Logger = o.cfg.Node, o.cfg.Version, o.cfg.Logger
+	t, err := traces.Open(ctx, cfg, head)
+	if err != nil {
+		return nil, err
+	}
+	o.onClose(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := t.Close(ctx); err != nil {
+			o.cfg.Logger.Warn("the last traces were not sent", "error", err)
+		}
+		return nil
+	})
+	return t, nil
+}
