@@ -1,0 +1,49 @@
+package dashboard
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net/url"
+
+	"github.com/shardy-network/orchestrator/events"
+)
+
+// Where things are. Templates and cells take links from here only.
+
+func linkOverview() string { return "/" }
+
+func linkLogin(next string) string {
+	if next == "/" {
+		return "/login"
+	}
+	return "/login?" + url.Values{"next": {next}}.Encode()
+}
+
+func linkJobs() string                { return "/jobs" }
+func linkJob(id string) string        { return "/jobs/" + url.PathEscape(id) }
+func linkPipelines() string           { return "/pipelines" }
+func linkPipeline(id string) string   { return "/pipelines/" + url.PathEscape(id) }
+func linkDeadLetters() string         { return "/deadletters" }
+func linkWorkers() string             { return "/workers" }
+func linkWorker(key []byte) string    { return "/workers/" + hex.EncodeToString(key) }
+func linkProjections() string         { return "/projections" }
+func linkDiagnostics() string         { return "/diagnostics" }
+func linkEvents() string              { return "/events" }
+func linkStream(stream string) string { return "/events/streams/" + url.PathEscape(stream) }
+
+// linkEvent leads to one event of the whole log.
+func linkEvent(pos events.Position) string { return fmt.Sprintf("/events/%d", uint64(pos)) }
+
+// list adds a query to a list's path. Pairs with empty values are left out.
+func list(path string, pairs ...string) string {
+	q := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	if len(q) == 0 {
+		return path
+	}
+	return path + "?" + q.Encode()
+}

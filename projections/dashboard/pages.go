@@ -1,0 +1,42 @@
+package dashboard
+
+// subject is what one file adds to the dashboard.
+type subject struct {
+	pages   []page
+	actions []action
+	raws    []raw
+}
+
+// subjects lists everything that is served. A new subject is a line here.
+func (d *Dashboard) subjects() []subject {
+	return []subject{
+		{pages: d.overviewPages()},
+	}
+}
+
+// entry is a line of the navigation.
+type entry struct {
+	Name  string // a page's nav
+	Title string
+	Href  string
+	staff bool
+}
+
+// navigation groups the entries. What a viewer may not see is left out.
+var navigation = []struct {
+	Title   string
+	Entries []entry
+}{
+	{"", []entry{{"overview", "Overview", "/", false}}},
+	{"Work", []entry{
+		{"pipelines", "Pipelines", "/pipelines", false},
+		{"jobs", "Jobs", "/jobs", false},
+		{"deadletters", "Dead letters", "/deadletters", false},
+	}},
+	{"Fleet", []entry{{"workers", "Workers", "/workers", true}}},
+	{"Record", []entry{{"events", "Events", "/events", true}}},
+	{"System", []entry{
+		{"projections", "Projections", "/projections", true},
+		{"diagnostics", "Diagnostics", "/diagnostics", true},
+	}},
+}
