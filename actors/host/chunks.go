@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -11,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardy-network/orchestrator/actors"
+	pipelines "github.com/shardy-network/orchestrator/actors/pipeline"
 	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
@@ -94,10 +94,7 @@ func (c *chunkWork) run(id string) {
 
 // ChunkJobID is the id of a pipeline's job: the same whenever the chunk is submitted.
 func ChunkJobID(pipeline string, stage, chunk uint32) string {
-	var b [8]byte
-	binary.BigEndian.PutUint32(b[:], stage)
-	binary.BigEndian.PutUint32(b[4:], chunk)
-	return events.DeriveEntityID([]byte("chunk"), []byte(pipeline), b[:4], b[4:])
+	return pipelines.JobID(pipeline, stage, chunk)
 }
 
 func (c *chunkWork) submit(x actors.SubmitChunks) error {

@@ -69,7 +69,7 @@ func (s *settler) flush() {
 }
 
 func (s *settler) send(key stageKey, jobs []*eventv1.SettledJob) {
-	slices.SortFunc(jobs, func(a, b *eventv1.SettledJob) int { return int(a.Chunk) - int(b.Chunk) })
+	slices.SortStableFunc(jobs, func(a, b *eventv1.SettledJob) int { return int(a.Chunk) - int(b.Chunk) })
 	cmd := &eventv1.Command{Kind: &eventv1.Command_SettleJobs{SettleJobs: &eventv1.SettleJobs{Stage: key.stage, Jobs: jobs}}}
 	s.host.Tell(actors.PipelineAddress(key.pipeline), cmd, func(_ any, err error) {
 		if errors.Is(err, ErrBusy) {

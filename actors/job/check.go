@@ -76,6 +76,10 @@ func checkNames(s *eventv1.JobSpec) error {
 		return malformed("request_id: want at most %d bytes of UTF-8", MaxRequestID)
 	case s.Pipeline != "" && events.CheckEntityID(s.Pipeline) != nil:
 		return malformed("pipeline: not an id")
+	case s.Replaces != "" && (events.CheckEntityID(s.Replaces) != nil || s.ReplacedRound == 0 || s.ReplacedRound > MaxRounds):
+		return malformed("replaces: want the id of a dead letter and its round")
+	case s.Replaces == "" && s.ReplacedRound != 0:
+		return malformed("replaced_round: nothing is replaced")
 	case s.Pipeline == "" && (s.Stage != 0 || s.Chunk != 0):
 		return malformed("stage and chunk belong to a pipeline")
 	case len(s.Labels) > MaxLabels:

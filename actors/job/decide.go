@@ -35,7 +35,7 @@ func Decide(s State, cmd *eventv1.Command) (actors.Decision, error) {
 	case *eventv1.Command_ReseekSlot:
 		return s.reseek(k.ReseekSlot)
 	case *eventv1.Command_ReopenJob:
-		return actors.Decision{}, nil // loading the job has repeated its effects
+		return s.reopenAgain(), nil
 	default:
 		return actors.Decision{}, fmt.Errorf("job: %w: %T", actors.ErrUnknownCommand, cmd.Kind)
 	}
@@ -47,6 +47,9 @@ func (s State) submit(c *eventv1.SubmitJob, atUs int64) (actors.Decision, error)
 	}
 	if err := Check(c.Spec, c.Policy); err != nil {
 		return actors.Decision{}, err
+	}
+	if c.Spec.Replaces == s.ID {
+		return actors.Decision{}, malformed("replaces: a job does not replace itself")
 	}
 	if c.FirstSlot > policy.MaxReplicas {
 		return actors.Decision{}, malformed("first_slot %d: want at most %d", c.FirstSlot, policy.MaxReplicas)
@@ -141,8 +144,8 @@ func (s State) cancel(c *eventv1.CancelJob, atUs int64) (actors.Decision, error)
 }
 
 func (s State) requeue(c *eventv1.RequeueJob, atUs int64) (actors.Decision, error) {
-	if s.Phase != DeadLettered {
-		return actors.Decision{}, ErrNotDeadLettered
+	if err := s.deadIn(c.Round); err != nil {
+		return actors.Decision{}, err
 	}
 	if s.Round >= MaxRounds {
 		return actors.Decision{}, ErrTooManyRounds
@@ -155,14 +158,43 @@ func (s State) requeue(c *eventv1.RequeueJob, atUs int64) (actors.Decision, erro
 	}}}, nil
 }
 
+// discard gives the dead letter up. Discarding it again for the same replacement is a repeat.
 func (s State) discard(c *eventv1.DiscardJob, atUs int64) (actors.Decision, error) {
-	if s.Phase != DeadLettered {
-		return actors.Decision{}, ErrNotDeadLettered
+	if s.Phase == Discarded && c.ReplacedBy != "" && c.ReplacedBy == s.ReplacedBy {
+		return actors.Decision{}, nil
+	}
+	if err := s.deadIn(c.Round); err != nil {
+		return actors.Decision{}, err
 	}
 	if err := checkReason(c.By, c.Reason); err != nil {
 		return actors.Decision{}, err
 	}
-	return actors.Decision{Facts: []events.Fact{&eventv1.JobDiscarded{By: c.By, Reason: c.Reason, AtUs: atUs}}}, nil
+	if c.ReplacedBy != "" && (events.CheckEntityID(c.ReplacedBy) != nil || c.ReplacedBy == s.ID) {
+		return actors.Decision{}, malformed("replaced_by: not the id of another job")
+	}
+	return actors.Decision{Facts: []events.Fact{&eventv1.JobDiscarded{
+		By: c.By, Reason: c.Reason, AtUs: atUs, ReplacedBy: c.ReplacedBy,
+	}}}, nil
+}
+
+// deadIn refuses what is asked of a dead letter if the job is none, or if it is one of another round than was looked at.
+func (s *State) deadIn(round uint32) error {
+	switch {
+	case s.Phase != DeadLettered:
+		return ErrNotDeadLettered
+	case round != 0 && round != s.Round:
+		return ErrAnotherRound
+	}
+	return nil
+}
+
+// reopenAgain answers ReopenJob. Loading the job has repeated its effects; only its end is told again, because somebody
+// who asks has missed it.
+func (s *State) reopenAgain() actors.Decision {
+	if s.Phase > Open {
+		return actors.Decision{Effects: s.settle(nil)}
+	}
+	return actors.Decision{}
 }
 
 func (s State) reseek(c *eventv1.ReseekSlot) (actors.Decision, error) {

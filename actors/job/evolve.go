@@ -51,7 +51,7 @@ func Evolve(s State, fact events.Fact) (State, error) {
 		s.Phase, s.DecidedUs, s.DeadLetter = Open, 0, nil
 		return s.openRound(f.Round, f.FirstSlot, f.Slots)
 	case *eventv1.JobDiscarded:
-		s.Phase, s.DecidedUs, s.By, s.Reason = Discarded, f.AtUs, f.By, f.Reason
+		s.Phase, s.DecidedUs, s.By, s.Reason, s.ReplacedBy = Discarded, f.AtUs, f.By, f.Reason, f.ReplacedBy
 	case *eventv1.JobCancelled:
 		s.Phase, s.DecidedUs, s.By, s.Reason = Cancelled, f.AtUs, f.By, f.Reason
 		s.Refereeing = false

@@ -1,6 +1,9 @@
 // Package job decides the life of one chunk: it opens waves of replicas, hears their results, and takes the verdict
 // when a wave has closed.
 //
+// A dead letter is requeued, which opens a new round, or discarded. One that is edited is discarded for a job of its own,
+// which says whom it stands in for. The pipeline of a requeued or edited job is told to wait for it.
+//
 // It does not hand out work (slots and dispatcher do) and does not look into results: what it compares are checksums
 // that the door measured. Results of an earlier round have no voice after a requeue.
 package job
@@ -25,6 +28,7 @@ var (
 	ErrSlotClosed      = errors.New("slot is closed")
 	ErrNotRefereed     = errors.New("no referee was asked")
 	ErrTooManyRounds   = errors.New("job was requeued too often")
+	ErrAnotherRound    = errors.New("the dead letter is of another round: the job was requeued since")
 )
 
 // MaxRounds bounds how often a job can be requeued.
@@ -93,6 +97,7 @@ type State struct {
 	DeadLetter *eventv1.JobDeadLettered // dead-lettered and discarded
 	Reason     string                   // cancelled and discarded: why
 	By         string                   // cancelled and discarded: who
+	ReplacedBy string                   // discarded: the job that was edited out of it, if any
 }
 
 // SubmitReply answers SubmitJob. Existing says that the job was there already.

@@ -22,11 +22,11 @@ func React(s State, facts []events.Fact) []actors.Effect {
 	for _, fact := range facts {
 		switch f := fact.(type) {
 		case *eventv1.JobSubmitted:
-			effects = append(effects, s.seek(run(f.FirstSlot, f.Slots), nil))
+			effects = s.announce(append(effects, s.seek(run(f.FirstSlot, f.Slots), nil)))
 		case *eventv1.WaveOpened:
 			effects = append(effects, s.seek(run(f.FirstSlot, f.Slots), nil))
 		case *eventv1.JobRequeued:
-			effects = append(effects, s.seek(run(f.FirstSlot, f.Slots), nil))
+			effects = s.announce(append(effects, s.seek(run(f.FirstSlot, f.Slots), nil)))
 		case *eventv1.RefereeRequested:
 			effects = append(effects, actors.Referee{Job: s.ID, Spec: s.Spec})
 		case *eventv1.TaskVerified:
@@ -71,7 +71,7 @@ func (s *State) reopen() []actors.Effect {
 	if s.Refereeing {
 		effects = append(effects, actors.Referee{Job: s.ID, Spec: s.Spec})
 	}
-	return effects
+	return s.announce(effects)
 }
 
 func (s *State) seek(slots []uint32, excluded [][]byte) actors.Seek {
@@ -188,7 +188,7 @@ func (s *State) settle(effects []actors.Effect) []actors.Effect {
 	if s.Spec.Pipeline == "" {
 		return effects
 	}
-	end := &eventv1.SettledJob{Chunk: s.Spec.Chunk}
+	end := s.chunk()
 	switch {
 	case s.Phase == Verified:
 		end.Verified, end.Output = true, s.Verdict.Output
@@ -196,6 +196,28 @@ func (s *State) settle(effects []actors.Effect) []actors.Effect {
 		end.Reason = s.DeadLetter.Reason
 	}
 	return append(effects, actors.SettleChunk{Pipeline: s.Spec.Pipeline, Stage: s.Spec.Stage, Job: end})
+}
+
+// announce tells the pipeline to wait for a job that it has not submitted, or has seen dead-lettered.
+func (s *State) announce(effects []actors.Effect) []actors.Effect {
+	if s.Spec.Pipeline == "" || s.Round == 1 && s.Spec.Replaces == "" {
+		return effects
+	}
+	open := s.chunk()
+	open.Open = true
+	return append(effects, actors.SettleChunk{Pipeline: s.Spec.Pipeline, Stage: s.Spec.Stage, Job: open})
+}
+
+// chunk says which of its pipeline's chunks the job stands for, and by what right when that is not the plain one.
+func (s *State) chunk() *eventv1.SettledJob {
+	c := &eventv1.SettledJob{Chunk: s.Spec.Chunk}
+	if s.Round > 1 {
+		c.Round = s.Round
+	}
+	if s.Spec.Replaces != "" {
+		c.Job, c.Replaces, c.ReplacedRound = s.ID, s.Spec.Replaces, s.Spec.ReplacedRound
+	}
+	return c
 }
 
 func run(first, n uint32) []uint32 {

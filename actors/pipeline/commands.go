@@ -57,6 +57,8 @@ func checkStage(s *eventv1.StageSpec, anyBlob *eventv1.BlobRef) error {
 		return malformed("feed %d is unknown", s.Feed)
 	case t.Input != nil || t.Pipeline != "" || t.Stage != 0 || t.Chunk != 0:
 		return malformed("template: input, pipeline, stage and chunk are filled in for each job")
+	case t.Replaces != "":
+		return malformed("template: only an edited job replaces another")
 	case t.RequestId != "":
 		return malformed("template: request_id belongs to the pipeline")
 	case t.Kind == eventv1.JobKind_JOB_KIND_LITE_TEST:
@@ -90,6 +92,10 @@ func checkSettled(j *eventv1.SettledJob) error {
 	switch {
 	case j == nil:
 		return malformed("settled job is missing")
+	case j.Open && j.Verified:
+		return malformed("chunk %d: a verified job is not open", j.Chunk)
+	case j.Job != "" && events.CheckEntityID(j.Job) != nil || j.Replaces != "" && events.CheckEntityID(j.Replaces) != nil:
+		return malformed("chunk %d: no id of a job", j.Chunk)
 	case j.Verified && !isBlob(j.Output):
 		return malformed("chunk %d: a verified job has an output", j.Chunk)
 	case eventv1.DeadLetterReason_name[int32(j.Reason)] == "":

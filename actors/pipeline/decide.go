@@ -54,8 +54,8 @@ func (s State) submit(c *eventv1.SubmitPipeline) (actors.Decision, error) {
 	}, nil
 }
 
-// settle records the ends of jobs. News of another stage, of an ended pipeline or of a chunk that is settled already
-// are old.
+// settle records the ends of jobs, and which of them are open again. News of another stage, of an ended pipeline, of a
+// chunk that is settled already, or from a job that does not stand for its chunk, are old.
 func (s State) settle(c *eventv1.SettleJobs) (actors.Decision, error) {
 	for _, j := range c.Jobs {
 		if err := checkSettled(j); err != nil {
@@ -63,18 +63,20 @@ func (s State) settle(c *eventv1.SettleJobs) (actors.Decision, error) {
 		}
 	}
 	if s.Phase != Running || c.Stage != s.Stage {
-		return actors.Decision{}, nil
+		return actors.Decision{Effects: s.unneeded(c)}, nil
 	}
-	fresh := s.news(c.Jobs)
-	if len(fresh) == 0 {
-		return actors.Decision{}, nil
-	}
-	fact := &eventv1.JobsSettled{Stage: s.Stage, Jobs: fresh}
-	after, err := Evolve(s, fact)
+	after, facts, effects, err := s.handOver(c.Jobs)
 	if err != nil {
 		return actors.Decision{}, err
 	}
-	return actors.Decision{Facts: append([]events.Fact{fact}, after.conclude()...)}, nil
+	if fresh := after.news(c.Jobs); len(fresh) > 0 {
+		fact := &eventv1.JobsSettled{Stage: s.Stage, Jobs: fresh}
+		if after, err = Evolve(after, fact); err != nil {
+			return actors.Decision{}, err
+		}
+		facts = append(append(facts, fact), after.conclude()...)
+	}
+	return actors.Decision{Facts: facts, Effects: effects}, nil
 }
 
 // news leaves out what is known. A verified job fills the hole of a dead-lettered one.
@@ -83,7 +85,7 @@ func (s *State) news(jobs []*eventv1.SettledJob) []*eventv1.SettledJob {
 	seen := make(map[uint32]bool, len(jobs))
 	for _, j := range jobs {
 		known := s.Results.Settled(j.Chunk) && (!j.Verified || s.Results.Output(j.Chunk) != nil)
-		if j.Chunk >= s.Submitted || known || seen[j.Chunk] {
+		if j.Open || j.Chunk >= s.Submitted || known || seen[j.Chunk] || s.claim(j.Chunk) != claimOf(j) {
 			continue
 		}
 		seen[j.Chunk] = true

@@ -15,11 +15,13 @@ func Evolve(s State, fact events.Fact) (State, error) {
 		s.Spec = f.Spec
 	case *eventv1.StageStarted:
 		s.Phase, s.Stage, s.Manifest, s.Chunks = Running, f.Stage, f.Manifest, f.Chunks
-		s.Results, s.Settled = Results{}, 0
+		s.Results, s.Reopened, s.Settled = Results{}, nil, 0
 		s.Submitted = min(f.Chunks, Window)
 		s.Latest = Range{0, s.Submitted}
 	case *eventv1.JobsSettled:
 		return s.settled(f)
+	case *eventv1.ChunksReopened:
+		return s.reopened(f)
 	case *eventv1.StageCompleted:
 		s.Phase = Gathering
 	case *eventv1.PipelineCompleted:
@@ -41,15 +43,34 @@ func (s State) settled(f *eventv1.JobsSettled) (State, error) {
 			return s, fmt.Errorf("pipeline %s: %w: chunk %d", s.ID, events.ErrMalformed, j.GetChunk())
 		}
 	}
-	_, before := s.Results.count()
-	s.Results = s.Results.with(f.Jobs)
-	settled, failures := s.Results.count()
-	s.Settled = settled
-	s.Failures = s.Failures - before + failures
+	s.take(s.Results.with(f.Jobs))
 	from := s.Submitted
-	if s.Submitted-min(settled, s.Submitted) <= Window/2 {
-		s.Submitted = max(s.Submitted, min(s.Chunks, settled+Window))
+	if s.Submitted-min(s.Settled, s.Submitted) <= Window/2 {
+		s.Submitted = max(s.Submitted, min(s.Chunks, s.Settled+Window))
 	}
 	s.Latest = Range{from, s.Submitted}
+	return s, nil
+}
+
+// take replaces the stage's results and counts them.
+func (s *State) take(r Results) {
+	_, before := s.Results.count()
+	s.Results = r
+	settled, failures := r.count()
+	s.Settled = settled
+	s.Failures = s.Failures - before + failures
+}
+
+// reopened takes back what chunks were settled with.
+func (s State) reopened(f *eventv1.ChunksReopened) (State, error) {
+	chunks := make([]uint32, 0, len(f.Chunks))
+	for _, c := range f.Chunks {
+		if c.GetChunk() >= MaxChunks || c.GetRound() == 0 || events.CheckEntityID(c.GetJob()) != nil {
+			return s, fmt.Errorf("pipeline %s: %w: reopened chunk %d", s.ID, events.ErrMalformed, c.GetChunk())
+		}
+		chunks = append(chunks, c.Chunk)
+	}
+	s.Reopened = s.claimed(f.Chunks)
+	s.take(s.Results.without(chunks))
 	return s, nil
 }

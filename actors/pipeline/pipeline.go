@@ -6,8 +6,11 @@
 //
 // A chunk whose job was dead-lettered leaves a hole. Up to max_failures holes, over all stages, are tolerated; later
 // stages get the verified outputs only, in order and closed up, so that chunk numbers of two stages need not speak of
-// the same data once there are holes. A job that is requeued and verified while its stage is still running fills its
-// hole. A stage of which nothing was verified fails the pipeline whatever it tolerates.
+// the same data once there are holes. A stage of which nothing was verified fails the pipeline whatever it tolerates.
+//
+// A job that is requeued, or edited into another, while its stage is still running opens its chunk again: the stage
+// waits for it, and it fills the hole. One job stands for a chunk at a time; any other that would is cancelled, and so
+// is one that comes when the stage is over. Reopened chunks come on top of the window.
 package pipeline
 
 import (
@@ -72,6 +75,7 @@ type State struct {
 	Settled   uint32 // of them
 	Latest    Range  // of them: those that the last fact handed out
 	Results   Results
+	Reopened  Reopened
 
 	Failures    uint32 // dead-lettered jobs of all stages
 	OutputBytes uint64 // of a completed pipeline

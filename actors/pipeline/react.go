@@ -32,7 +32,7 @@ func (s *State) reopen() []actors.Effect {
 		for _, r := range joined(s.Open()) {
 			effects = append(effects, s.handOut(r))
 		}
-		return effects
+		return append(effects, s.askEdited()...)
 	case Gathering:
 		return []actors.Effect{s.gather()}
 	case Failed, Cancelled:
@@ -67,6 +67,9 @@ func (s *State) recall() []actors.Effect {
 		effects = append(effects, actors.CancelChunks{
 			Pipeline: s.ID, Stage: s.Stage, From: r.From, To: r.To, Reason: reason,
 		})
+	}
+	for _, job := range s.edited() {
+		effects = append(effects, cancel(job, reason))
 	}
 	return effects
 }

@@ -86,6 +86,33 @@ func (p *page) settle(j *eventv1.SettledJob) {
 	}
 }
 
+// without takes back how chunks were settled. Chunks must be below MaxChunks.
+func (r Results) without(chunks []uint32) Results {
+	pages := slices.Clone(r.pages)
+	fresh := make(map[uint32]bool)
+	for _, c := range chunks {
+		n := c / pageSize
+		if int(n) >= len(pages) || pages[n] == nil {
+			continue
+		}
+		if !fresh[n] {
+			p := *pages[n]
+			pages[n], fresh[n] = &p, true
+		}
+		pages[n].reopen(c % pageSize)
+	}
+	return Results{pages}
+}
+
+func (p *page) reopen(i uint32) {
+	bit := uint64(1) << (i % 64)
+	if p.settled[i/64]&bit != 0 && p.verified[i] == nil {
+		p.failures--
+	}
+	p.settled[i/64] &^= bit
+	p.verified[i] = nil
+}
+
 // Equal reports whether two Results say the same.
 func (r Results) Equal(o Results) bool {
 	for i := range uint32(max(len(r.pages), len(o.pages)) * pageSize) {
