@@ -24,7 +24,7 @@ type player interface {
 
 // deal reads the log once, in order, and deals its records to the players. A job and its assignments go to the same
 // player. It reports positions that do not ascend.
-func deal[P player](ctx context.Context, log events.Log, f events.Filter, players []P, order *findings) error {
+func deal[P player](ctx context.Context, log Log, f events.Filter, players []P, order *findings) error {
 	table, ctx := errgroup.WithContext(ctx)
 	hands := make([]chan []events.Record, len(players))
 	used := make(chan []events.Record, len(players)*handsAhead)
@@ -67,7 +67,7 @@ type dealer struct {
 	used  chan []events.Record
 }
 
-func (d dealer) run(ctx context.Context, log events.Log, f events.Filter, order *findings) error {
+func (d dealer) run(ctx context.Context, log Log, f events.Filter, order *findings) error {
 	seed := maphash.MakeSeed()
 	open := make([][]events.Record, len(d.hands))
 	send := func(i int) error {

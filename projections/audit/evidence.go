@@ -24,7 +24,7 @@ var evidenceTypes = []string{
 }
 
 // examine is the second pass: what decisions trusted without computing it is verified.
-func examine(ctx context.Context, log events.Log, opts Options, found *findings) (Evidence, error) {
+func examine(ctx context.Context, log Log, opts Options, found *findings) (Evidence, error) {
 	begun := time.Now()
 	examiners := make([]*examiner, opts.Workers)
 	for i := range examiners {
@@ -51,7 +51,7 @@ func examine(ctx context.Context, log events.Log, opts Options, found *findings)
 
 // examiner verifies the evidence of the jobs that are dealt to it.
 type examiner struct {
-	log   events.Log
+	log   Streams
 	blobs Blobs
 	cases *shelf[*exhibit]
 	found findings
@@ -71,7 +71,7 @@ type handed struct {
 	result  *eventv1.ResultReturned
 }
 
-func newExaminer(log events.Log, opts Options) *examiner {
+func newExaminer(log Streams, opts Options) *examiner {
 	x := &examiner{log: log, blobs: opts.Blobs, found: findings{max: opts.MaxFound}}
 	never := func(*exhibit) bool { return false }
 	x.cases = newShelf(max(1, opts.MaxOpen/opts.Workers), never, func(string, *exhibit) {})

@@ -18,7 +18,7 @@ import (
 
 // judge takes the commands of its streams to the rules again.
 type judge struct {
-	log   events.Log
+	log   Streams
 	rooms func(string) (actors.Kind, string, bool)
 	open  *shelf[*stream]
 	// past is what is left of streams that are not open: by the hash of their name, the next revision, doubled, plus
@@ -47,7 +47,7 @@ type stream struct {
 
 func (s *stream) deciding() bool { return s.at < s.count }
 
-func newJudge(log events.Log, opts Options) *judge {
+func newJudge(log Streams, opts Options) *judge {
 	j := &judge{
 		log: log, rooms: opts.Rooms, past: make(map[uint64]uint64), seed: maphash.MakeSeed(),
 		found: findings{max: opts.MaxFound},

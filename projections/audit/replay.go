@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"iter"
 	"runtime"
 	"time"
 
@@ -14,6 +15,17 @@ import (
 // need not check what it answers.
 type Blobs interface {
 	Get(ctx context.Context, sum [32]byte) ([]byte, error)
+}
+
+// Streams reads single streams, like an events.Log.
+type Streams interface {
+	Read(ctx context.Context, stream string, span events.Span) iter.Seq2[events.Record, error]
+}
+
+// Log reads streams, and everything in order, like an events.Log.
+type Log interface {
+	Streams
+	ReadAll(ctx context.Context, after events.Position, f events.Filter) iter.Seq2[events.Record, error]
 }
 
 // Options say how to audit. The zero value audits everything but blobs.
@@ -55,7 +67,7 @@ func (o Options) withDefaults() Options {
 
 // Replay audits a log up to its end as it is now. An error means that the log could not be read, or that ctx ended;
 // what is wrong with a log that can be read is in the report.
-func Replay(ctx context.Context, log events.Log, opts Options) (Report, error) {
+func Replay(ctx context.Context, log Log, opts Options) (Report, error) {
 	opts = opts.withDefaults()
 	found := findings{max: opts.MaxFound}
 	report, err := replay(ctx, log, opts, &found)
@@ -75,7 +87,7 @@ func Replay(ctx context.Context, log events.Log, opts Options) (Report, error) {
 }
 
 // replay is the first pass: every stream is folded and every command is decided again.
-func replay(ctx context.Context, log events.Log, opts Options, found *findings) (Report, error) {
+func replay(ctx context.Context, log Log, opts Options, found *findings) (Report, error) {
 	begun := time.Now()
 	judges := make([]*judge, opts.Workers)
 	for i := range judges {

@@ -7,12 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/blobs"
 	"github.com/shardy-network/orchestrator/projections/audit"
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
 // logFlags say which log an audit reads.
@@ -82,4 +85,21 @@ func (b auditBlobs) Get(ctx context.Context, sum [32]byte) ([]byte, error) {
 		err = fmt.Errorf("%w: %w", events.ErrNotFound, err)
 	}
 	return data, err
+}
+
+// jobID completes a job's short id from the names of the log's streams.
+func (h *heldLog) jobID(ctx context.Context, text string) (string, error) {
+	return complete("job", text, isEntityID, func(string) ([]string, string, error) {
+		var ids []string
+		prefix := actors.JobAddress(strings.ToLower(strings.TrimSpace(text))).Stream()
+		for r, err := range h.ReadAll(ctx, 0, events.Filter{Streams: []string{prefix}, Types: []string{events.TypeOf(&eventv1.JobSubmitted{})}}) {
+			if err != nil {
+				return nil, "", err
+			}
+			if ids = append(ids, strings.TrimPrefix(r.Stream, actors.JobRoom+"-")); len(ids) > 2 {
+				break
+			}
+		}
+		return ids, "", nil
+	})
 }

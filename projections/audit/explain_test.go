@@ -1,0 +1,114 @@
+package audit_test
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/prototext"
+
+	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/projections/audit"
+	auditv1 "github.com/shardy-network/orchestrator/proto/shardy/audit/v1"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
+
+// golden holds a text against its file.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *rewrite {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (run with -rewrite to accept):\n%s", file, got)
+	}
+}
+
+func explain(t testing.TB, w *world, id string) *auditv1.Story {
+	t.Helper()
+	s, err := audit.Explain(t.Context(), w.log, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestExplainInWords(t *testing.T) {
+	for _, s := range scenes {
+		t.Run(s.name, func(t *testing.T) {
+			w := newWorld(t)
+			story := explain(t, w, s.play(w))
+			if story.Evidence.FaultCount != 0 {
+				t.Errorf("faults in an honest log: %v", story.Evidence.Faults)
+			}
+			golden(t, "explain/"+s.name+".txt", strings.Join(audit.Tell(story), "\n")+"\n")
+		})
+	}
+}
+
+// TestExplainNamesAForgery: the story says where the log is not what its commands lead to.
+func TestExplainNamesAForgery(t *testing.T) {
+	w, id := scene(t, "verified")
+	all := w.records()
+	for i := range all {
+		if all[i].Type == "ResultReturned" {
+			all[i].Data[len(all[i].Data)/2] ^= 1
+			break
+		}
+	}
+	s, err := audit.Explain(t.Context(), forged{all: all}, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(audit.Tell(s), "\n")
+	if s.Evidence.FaultCount == 0 || !strings.Contains(text, "WRONG in ") {
+		t.Errorf("the forgery is not named:\n%s", text)
+	}
+}
+
+func TestExplainRefusals(t *testing.T) {
+	w := newWorld(t)
+	if _, err := audit.Explain(t.Context(), w.log, "nonsense"); !errors.Is(err, events.ErrBadID) {
+		t.Errorf("a bad id: %v", err)
+	}
+	if _, err := audit.Explain(t.Context(), w.log, events.DeriveEntityID([]byte("nobody"))); !errors.Is(err, events.ErrNotFound) {
+		t.Errorf("a job that is not there: %v", err)
+	}
+}
+
+// TestWithheldStoryNamesNoOutput: neither an output's name nor, while the job may still be computed, a checksum that
+// is not public can be read from what is left of a story, in whatever field.
+func TestWithheldStoryNamesNoOutput(t *testing.T) {
+	for _, sc := range scenes {
+		w := newWorld(t)
+		s := explain(t, w, sc.play(w))
+		audit.Withhold(s)
+		text := prototext.Format(s)
+		if strings.Contains(text, "output:") && strings.Contains(text, "sha256") && strings.Count(text, "sha256") > 1 {
+			t.Errorf("%s: an output is named:\n%s", sc.name, text)
+		}
+		undecided := s.Phase == auditv1.JobPhase_JOB_PHASE_OPEN || s.Phase == auditv1.JobPhase_JOB_PHASE_DEAD_LETTERED
+		if undecided && strings.Contains(text, "known_checksum") {
+			t.Errorf("%s: the answer is told", sc.name)
+		}
+		if sc.name == "open" && strings.Contains(text, "checksum:") {
+			t.Errorf("%s: a checksum is told:\n%s", sc.name, text)
+		}
+		audit.Tell(s) // words for what is left
+	}
+}
