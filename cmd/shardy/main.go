@@ -10,5 +10,5 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(serveCommand(), workerCommand(), devCommand(), demoCommand()))
+	os.Exit(cli.Main(serveCommand(), workerCommand(), devCommand(), demoCommand(), logCommand()))
 }

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/shardy-network/orchestrator/cmd/shardy/cli"
+	"github.com/shardy-network/orchestrator/cmd/shardy/logserver"
 	"github.com/shardy-network/orchestrator/cmd/shardy/orchestrator"
 	"github.com/shardy-network/orchestrator/gateway/operator"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
@@ -31,6 +32,8 @@ type serveFlags struct {
 	maxConnections, handshakesPerIP int
 	pingInterval                    time.Duration
 	api                             operator.Config // its limits
+	logURL, logAddressFile          string
+	logServer                       logserver.Flags
 	tracesEndpoint                  string
 	tracesRatio                     float64
 	logFormat, logLevel             string
@@ -59,6 +62,9 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.api.MaxRequestBytes, "max-request-bytes", 20<<20, "size of one API request, at least 65536")
 	flags.IntVar(&f.api.MaxStreams, "max-streams", 1024, "watches, downloads and tails at once")
 	flags.IntVar(&f.api.MaxStreamsToken, "max-streams-per-token", 256, "the same, of one token")
+	flags.StringVar(&f.logURL, "log", "", "keep the event log elsewhere: connection string of EventStoreDB, KurrentDB or shardy log serve (esdb://user:password@host:2113?tls=true); --data-dir still holds keys and blobs")
+	f.logServer.Register(flags, "log-")
+	flags.StringVar(&f.logAddressFile, "log-address-file", "", "write the address that the log is served on to this file once it is")
 	flags.StringVar(&f.tracesEndpoint, "traces-endpoint", "", "OpenTelemetry collector over HTTP (OTLP), for example http://127.0.0.1:4318; empty: no traces")
 	flags.Float64Var(&f.tracesRatio, "traces-ratio", 1, "part of the traces that is sent, above 0 and at most 1")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
@@ -109,6 +115,10 @@ func (f *serveFlags) config(stderr io.Writer) (orchestrator.Config, error) {
 		if cfg.Tokens, err = readTokens(f.tokenFile); err != nil {
 			return cfg, err
 		}
+	}
+	cfg.LogURL, cfg.LogListen = f.logURL, f.logServer.Listen
+	if cfg.LogServer, err = f.logServer.Config(cfg.Logger); err != nil {
+		return cfg, cli.Usage(err)
 	}
 	cfg.API = f.api
 	cfg.Traces.Endpoint, cfg.Traces.Ratio = f.tracesEndpoint, f.tracesRatio
@@ -195,8 +205,11 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if f.addressFile != "" {
-				if err := announce(f.addressFile, o.Addr()); err != nil {
+			for file, addr := range map[string]string{f.addressFile: o.Addr(), f.logAddressFile: o.LogAddr()} {
+				if file == "" || addr == "" {
+					continue
+				}
+				if err := announce(file, addr); err != nil {
 					return errors.Join(err, o.Close())
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -104,6 +105,12 @@ func setJSON(v pflag.Value, raw json.RawMessage) error {
 			return errors.New("want a text")
 		}
 		return v.Set(text)
+	case "bool":
+		var b bool
+		if err := json.Unmarshal(raw, &b); err != nil {
+			return errors.New("want true or false")
+		}
+		return v.Set(strconv.FormatBool(b))
 	case "int", "float64":
 		var n json.Number
 		if raw[0] == '"' || json.Unmarshal(raw, &n) != nil || n == "" {
@@ -181,8 +188,10 @@ func shown(f *pflag.Flag) any {
 	switch f.Value.Type() {
 	case "int", "float64":
 		return json.Number(text)
+	case "bool":
+		return text == "true"
 	}
-	if strings.HasSuffix(f.Name, "-url") {
+	if strings.HasSuffix(f.Name, "-url") || f.Name == "log" || f.Name == "traces-endpoint" {
 		return redacted(text)
 	}
 	return text

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shardy-network/orchestrator/actors/policy"
+	"github.com/shardy-network/orchestrator/events/esdbserver"
 	"github.com/shardy-network/orchestrator/events/pebblelog"
 	"github.com/shardy-network/orchestrator/gateway"
 	"github.com/shardy-network/orchestrator/gateway/agent/sandbox"
@@ -42,6 +43,12 @@ type Config struct {
 	Door gateway.Config
 	// Sandbox tunes the child processes that try modules, prepare challenges and referee.
 	Sandbox sandbox.Config
+	// LogURL names an event log elsewhere: the connection string of EventStoreDB, KurrentDB or another process's log. It
+	// needs a DataDir, for the keys and the blobs. Default: the log in DataDir.
+	LogURL string
+	// LogListen is where the log is served to others over EventStoreDB's protocol, and LogServer to whom. Empty: it is not.
+	LogListen string
+	LogServer esdbserver.Config
 	// Log tunes the embedded log.
 	Log pebblelog.Options
 	// Traces are sent if an endpoint is set. Node, Version and Logger are filled in.
@@ -91,10 +98,17 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%w: node %q: at most 32 letters, digits and dashes", ErrConfig, c.Node)
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return fmt.Errorf("%w: TLS needs both a certificate and a key", ErrConfig)
+	case c.LogURL != "" && c.DataDir == "":
+		return fmt.Errorf("%w: a log elsewhere needs a data folder for the keys and the blobs", ErrConfig)
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("%w: negative drain timeout", ErrConfig)
 	case c.Challenges < 0 || c.Challenges > 1024:
 		return fmt.Errorf("%w: %d challenges, at most 1,024", ErrConfig, c.Challenges)
+	}
+	if c.LogListen != "" {
+		if err := c.LogServer.Validate(); err != nil {
+			return err
+		}
 	}
 	if c.Traces.Endpoint != "" {
 		if err := c.Traces.Validate(); err != nil {

@@ -5,14 +5,22 @@ import (
 	"fmt"
 
 	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/kurrent"
 	"github.com/shardy-network/orchestrator/events/memlog"
 	"github.com/shardy-network/orchestrator/events/pebblelog"
 )
 
 // openLog opens the event log that the configuration names: one elsewhere, the one in the data folder, or one that
 // ends with the process.
-func (o *Orchestrator) openLog(context.Context) (events.Log, error) {
-	if o.cfg.DataDir == "" {
+func (o *Orchestrator) openLog(ctx context.Context) (events.Log, error) {
+	switch {
+	case o.cfg.LogURL != "":
+		log, err := kurrent.Open(ctx, o.cfg.LogURL, kurrent.Options{Logger: o.cfg.Logger})
+		if err != nil {
+			return nil, fmt.Errorf("event log: %w", err)
+		}
+		return log, nil
+	case o.cfg.DataDir == "":
 		return memlog.New(), nil
 	}
 	opts := o.cfg.Log

@@ -18,6 +18,7 @@ import (
 	"github.com/shardy-network/orchestrator/actors/host"
 	"github.com/shardy-network/orchestrator/actors/policy"
 	"github.com/shardy-network/orchestrator/actors/rooms"
+	"github.com/shardy-network/orchestrator/cmd/shardy/logserver"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/blobs"
 	"github.com/shardy-network/orchestrator/gateway"
@@ -34,15 +35,16 @@ type Orchestrator struct {
 	key   ed25519.PrivateKey
 	begin time.Time
 
-	log     events.Log
-	blobs   *blobs.Store
-	runner  *projections.Runner
-	open    *projections.OpenWork
-	metrics *metrics.Metrics
-	host    *host.Host
-	door    *gateway.Door
-	api     *operator.API
-	pool    *challenges
+	log       events.Log
+	logServer *logserver.Server // nil: the log is not served
+	blobs     *blobs.Store
+	runner    *projections.Runner
+	open      *projections.OpenWork
+	metrics   *metrics.Metrics
+	host      *host.Host
+	door      *gateway.Door
+	api       *operator.API
+	pool      *challenges
 
 	policy atomic.Pointer[eventv1.Policy]
 
@@ -98,6 +100,12 @@ func (o *Orchestrator) openStores(ctx context.Context) (err error) {
 		return err
 	}
 	o.onClose(o.log.Close)
+	if o.cfg.LogListen != "" {
+		if o.logServer, err = logserver.Start(ctx, o.log, o.cfg.LogListen, o.cfg.LogServer); err != nil {
+			return err
+		}
+		o.onClose(o.logServer.Close)
+	}
 	if o.blobs, err = blobs.Open(ctx, o.cfg.BlobURL, blobs.Options{Log: o.log}); err != nil {
 		return fmt.Errorf("blob store: %w", err)
 	}
@@ -256,6 +264,22 @@ func (o *Orchestrator) listen(ctx context.Context) (err error) {
 // Addr is the address that is served, once New has returned.
 func (o *Orchestrator) Addr() string { return o.listener.Addr().String() }
 
+// LogAddr is the address that the event log is served on, or empty.
+func (o *Orchestrator) LogAddr() string {
+	if o.logServer == nil {
+		return ""
+	}
+	return o.logServer.Addr()
+}
+
+// logServed yields why the log is no longer served; nil when it never was.
+func (o *Orchestrator) logServed() <-chan error {
+	if o.logServer == nil {
+		return nil
+	}
+	return o.logServer.Ended()
+}
+
 // Close releases an orchestrator that was never run.
 func (o *Orchestrator) Close() error { return o.release() }
 
@@ -273,7 +297,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- o.serve() }()
-	o.cfg.Logger.Info("serving", "address", o.Addr(), "node", o.cfg.Node, "data_dir", o.cfg.DataDir)
+	o.cfg.Logger.Info("serving", "address", o.Addr(), "log_address", o.LogAddr(), "node", o.cfg.Node, "data_dir", o.cfg.DataDir)
 
 	var err error
 	select {
@@ -281,6 +305,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	case <-o.failed():
 		err = o.cause()
 	case err = <-served:
+	case err = <-o.logServed():
 	}
 	if err == nil {
 		o.drain()
