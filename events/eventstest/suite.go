@@ -20,8 +20,8 @@ import (
 // patience bounds every wait of a test for something that must happen.
 const patience = 20 * time.Second
 
-// Run holds the logs that open returns to the contract. Each test opens one and closes it. A log that is also Atomic
-// or a Stager is held to that too.
+// Run holds the logs that open returns to the contract. Each test opens one and closes it. A log that has optional
+// powers is held to them too.
 func Run(t *testing.T, open func(t *testing.T) events.Log) {
 	stories := []struct {
 		name string
@@ -41,6 +41,8 @@ func Run(t *testing.T, open func(t *testing.T) events.Log) {
 		{"ends calls in flight when closed", testClose},
 		{"appends to several streams, all or none", testAtomic},
 		{"stages blobs", testStager},
+		{"ends a stream for good", testTombstoner},
+		{"reads the whole log backwards", testBackward},
 		{"agrees with a model", testModel},
 	}
 	for _, s := range stories {

@@ -45,14 +45,13 @@ func (l *Log) AppendAll(ctx context.Context, parts ...events.Batch) ([]events.Ap
 		}
 	}
 	got := make([]events.Appended, len(parts))
-	now := time.Now().UTC().Round(0).Truncate(time.Microsecond)
+	at := now()
 	for i, p := range parts {
 		if len(p.Events) > 0 {
-			got[i] = l.add(p, now)
+			got[i] = l.add(p, at)
 		}
 	}
-	close(l.wake)
-	l.wake = make(chan struct{})
+	l.tell()
 	return got, nil
 }
 
@@ -74,6 +73,9 @@ func (l *Log) add(p events.Batch, now time.Time) events.Appended {
 
 func (l *Log) conflict(p events.Batch) error {
 	s := l.streams[p.Stream]
+	if s.buried() {
+		return events.ErrDeleted
+	}
 	got := events.Absent
 	if s.exists() {
 		got = events.At(uint64(len(s.places) - 1))
@@ -140,6 +142,36 @@ func (l *Log) Delete(ctx context.Context, name string, want events.Expect) error
 	s.hidden = len(s.places)
 	return nil
 }
+
+// Tombstone ends a stream for good with a last record.
+func (l *Log) Tombstone(ctx context.Context, name string, want events.Expect, last events.Draft) (events.Appended, error) {
+	p := events.Batch{Stream: name, Want: want, Events: []events.Draft{last}}
+	if err := events.CheckAppend(name, p.Events); err != nil {
+		return events.Appended{}, err
+	}
+	if err := l.begin(ctx); err != nil {
+		return events.Appended{}, err
+	}
+	defer l.calls.Done()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.conflict(p); err != nil {
+		return events.Appended{}, err
+	}
+	got := l.add(p, now())
+	s := l.streams[name]
+	s.hidden, s.ended = len(s.places), true
+	l.tell()
+	return got, nil
+}
+
+// tell wakes the tails.
+func (l *Log) tell() {
+	close(l.wake)
+	l.wake = make(chan struct{})
+}
+
+func now() time.Time { return time.Now().UTC().Round(0).Truncate(time.Microsecond) }
 
 // Stage keeps a copy of data under its SHA-256.
 func (l *Log) Stage(ctx context.Context, sum [32]byte, data []byte) error {

@@ -16,7 +16,7 @@ import (
 // tailBatch is how many records a reader takes under one lock.
 const tailBatch = 256
 
-// Log is an [events.Log] that is also [events.Atomic] and [events.Stager].
+// Log is an [events.Log] that has every optional power.
 type Log struct {
 	mu      sync.RWMutex // guards what follows
 	records []events.Record
@@ -33,9 +33,12 @@ type Log struct {
 type stream struct {
 	places []int // of its records in Log.records, by revision
 	hidden int   // revisions below this were deleted
+	ended  bool  // for good; everything is hidden then
 }
 
 func (s *stream) exists() bool { return s != nil && s.hidden < len(s.places) }
+
+func (s *stream) buried() bool { return s != nil && s.ended }
 
 type blob struct {
 	data []byte
@@ -46,6 +49,9 @@ var (
 	_ events.Log    = (*Log)(nil)
 	_ events.Atomic = (*Log)(nil)
 	_ events.Stager = (*Log)(nil)
+
+	_ events.Tombstoner = (*Log)(nil)
+	_ events.Backward   = (*Log)(nil)
 )
 
 // New returns an empty log.
@@ -116,8 +122,12 @@ func (l *Log) Read(ctx context.Context, name string, span events.Span) iter.Seq2
 		l.mu.RLock()
 		s, all := l.streams[name], l.records
 		if !s.exists() {
+			err := events.ErrNotFound
+			if s.buried() {
+				err = events.ErrDeleted
+			}
 			l.mu.RUnlock()
-			yield(events.Record{}, events.ErrNotFound)
+			yield(events.Record{}, err)
 			return
 		}
 		places := s.places[s.hidden:]
@@ -165,6 +175,29 @@ func (l *Log) ReadAll(ctx context.Context, after events.Position, f events.Filte
 				return
 			}
 			if f.Match(all[i].Stream, all[i].Type) && !yield(copied(all[i]), nil) {
+				return
+			}
+		}
+	}
+}
+
+// ReadAllBack yields the events before a position, newest first. It shows deleted streams too.
+func (l *Log) ReadAllBack(ctx context.Context, before events.Position, f events.Filter) iter.Seq2[events.Record, error] {
+	return func(yield func(events.Record, error) bool) {
+		if err := l.begin(ctx); err != nil {
+			yield(events.Record{}, err)
+			return
+		}
+		defer l.calls.Done()
+		l.mu.RLock()
+		all := l.records
+		l.mu.RUnlock()
+		for i := min(uint64(before), uint64(len(all))+1); i > 1; i-- {
+			if err := l.ended(ctx); err != nil {
+				yield(events.Record{}, err)
+				return
+			}
+			if r := &all[i-2]; f.Match(r.Stream, r.Type) && !yield(copied(*r), nil) {
 				return
 			}
 		}

@@ -67,6 +67,26 @@ func (l *Log) Delete(ctx context.Context, stream string, want events.Expect) err
 	return nil
 }
 
+// Tombstone ends a stream for good with a last record.
+func (l *Log) Tombstone(ctx context.Context, stream string, want events.Expect, last events.Draft) (events.Appended, error) {
+	evs := []events.Draft{last}
+	if err := events.CheckAppend(stream, evs); err != nil {
+		return events.Appended{}, err
+	}
+	if err := l.begin(ctx); err != nil {
+		return events.Appended{}, err
+	}
+	defer l.calls.Done()
+	r := l.take(kindTombstone)
+	r.add(stream, want, evs)
+	if err := l.run(ctx, r); err != nil {
+		return events.Appended{}, err
+	}
+	got := r.parts[0].got
+	l.give(r)
+	return got, nil
+}
+
 // run sends a request through the committer. The request is the caller's again only if there is no error.
 func (l *Log) run(ctx context.Context, r *request) error {
 	if err := l.push(ctx, r); err != nil {

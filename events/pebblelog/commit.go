@@ -127,6 +127,8 @@ func (l *Log) judge(r *request) error {
 		return l.removeBlob(r)
 	case kindDelete:
 		return l.hide(r)
+	case kindTombstone:
+		return l.bury(r)
 	default:
 		return l.place(r)
 	}
@@ -247,6 +249,41 @@ func (l *Log) hide(r *request) error {
 	if err := l.c.batch.Set(streamKey(nil, p.stream, 0), value, nil); err != nil {
 		return fmt.Errorf("event log: %w", err)
 	}
+	l.c.heads.put(p.stream, h)
+	return nil
+}
+
+// bury hides all of a stream's records for good and writes the last one.
+func (l *Log) bury(r *request) error {
+	p := &r.parts[0]
+	h, err := l.head(p.stream)
+	if err != nil {
+		return err
+	}
+	if err := h.conflict(p); err != nil {
+		return err
+	}
+	first := l.c.last + 1
+	if h.next > 0 {
+		if h.pos > l.durable.Load() {
+			return errOpenGroup
+		}
+		if first, _, err = l.streamEntry(p.stream, 0); err != nil {
+			return err
+		}
+	}
+	if err := l.write(r, p); err != nil {
+		return err
+	}
+	value := binary.BigEndian.AppendUint64(nil, first)
+	value = binary.BigEndian.AppendUint64(value, buried)
+	if err := l.c.batch.Set(streamKey(nil, p.stream, 0), value, nil); err != nil {
+		return fmt.Errorf("event log: %w", err)
+	}
+	if h, err = l.head(p.stream); err != nil {
+		return err
+	}
+	h.hidden = buried
 	l.c.heads.put(p.stream, h)
 	return nil
 }

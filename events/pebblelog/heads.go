@@ -12,7 +12,7 @@ import (
 // head is where a stream ends.
 type head struct {
 	next   uint64    // revision of the next event; 0: the stream never existed
-	hidden uint64    // revisions below are deleted
+	hidden uint64    // revisions below are deleted; buried: for good
 	pos    uint64    // position of the last event
 	id     events.ID // of the last event
 }
@@ -27,6 +27,9 @@ func (h *head) expect() events.Expect {
 }
 
 func (h *head) conflict(p *part) error {
+	if h.hidden == buried {
+		return events.ErrDeleted
+	}
 	got := h.expect()
 	if p.want == events.Any || p.want == got || p.want == events.Exists && h.exists() {
 		return nil

@@ -3,6 +3,7 @@ package pebblelog
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/shardy-network/orchestrator/events"
 )
@@ -12,7 +13,8 @@ import (
 //	m/format                    the format's name
 //	e/<position>                record; position from 1, dense, 8 bytes, big endian
 //	s/<stream> 0x00 <revision>  position of the record, 8 bytes, big endian; revision likewise
-//	                            revision 0 may carry 8 bytes more: revisions below are hidden by Delete
+//	                            revision 0 may carry 8 bytes more: revisions below are hidden by Delete; all bits
+//	                            set: the stream has ended for good
 //	b/<sha256>                  staged blob: time of staging in microseconds, 8 bytes, big endian; then the bytes
 //
 // Stream names hold no control characters, so that 0x00 ends them.
@@ -24,6 +26,9 @@ const (
 	blobPrefix   = "b/"
 	blobsEnd     = "b0"
 )
+
+// buried stands for the number of hidden revisions in a stream that has ended for good.
+const buried = math.MaxUint64
 
 var (
 	keyFormat   = []byte("m/format")

@@ -32,7 +32,7 @@ var (
 // closePatience is how long Close waits for an engine that can no longer write before it leaves it behind.
 const closePatience = 3 * time.Second
 
-// Log is an [events.Log] that is also [events.Atomic] and [events.Stager].
+// Log is an [events.Log] that has every optional power.
 type Log struct {
 	db   *pebble.DB
 	lock *pebble.Lock
@@ -59,6 +59,9 @@ var (
 	_ events.Log    = (*Log)(nil)
 	_ events.Atomic = (*Log)(nil)
 	_ events.Stager = (*Log)(nil)
+
+	_ events.Tombstoner = (*Log)(nil)
+	_ events.Backward   = (*Log)(nil)
 )
 
 // Open opens the log in a folder and makes it when it is not there. It fails with ErrLocked or ErrFormat.

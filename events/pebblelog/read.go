@@ -14,6 +14,7 @@ import (
 // A reader takes records in chunks, so that a slow one holds nothing of the engine while it works.
 const (
 	chunkRecords = 512
+	firstRecords = 128 // of the first chunk, for those who soon leave
 	chunkBytes   = 1 << 20
 	tailRecords  = 256 // taken from memory at a time
 )
@@ -41,6 +42,9 @@ func (l *Log) read(ctx context.Context, stream string, span events.Span, yield f
 	}
 	if err != nil {
 		return err
+	}
+	if hidden == buried {
+		return events.ErrDeleted
 	}
 	low, high, left := hidden, uint64(math.MaxUint64), max(span.Limit, 0)
 	if !span.Back {
@@ -163,9 +167,10 @@ func (l *Log) ReadAll(ctx context.Context, after events.Position, f events.Filte
 		defer l.calls.Done()
 		end := l.durable.Load()
 		var chunk []events.Record
-		for at := uint64(after); at < end; {
+		limit := firstRecords
+		for at := uint64(after); at < end; limit = chunkRecords {
 			var err error
-			chunk, at, err = l.logChunk(chunk[:0], at, end, &f)
+			chunk, at, err = l.logChunk(chunk[:0], at, end, limit, &f)
 			for i := range chunk {
 				if err := l.ended(ctx); err != nil {
 					yield(events.Record{}, err)
@@ -186,9 +191,9 @@ func (l *Log) ReadAll(ctx context.Context, after events.Position, f events.Filte
 	}
 }
 
-// logChunk reads some records in (after, end] that pass the filter, and says up to where it looked. With
-// an error comes what was good before it.
-func (l *Log) logChunk(chunk []events.Record, after, end uint64, f *events.Filter) ([]events.Record, uint64, error) {
+// logChunk looks at up to limit records in (after, end], takes those that pass the filter, and says up to where it
+// looked. With an error comes what was good before it.
+func (l *Log) logChunk(chunk []events.Record, after, end uint64, limit int, f *events.Filter) ([]events.Record, uint64, error) {
 	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: eventKey(nil, after+1), UpperBound: eventKey(nil, end+1)})
 	if err != nil {
 		return chunk, after, typed(err)
@@ -196,7 +201,7 @@ func (l *Log) logChunk(chunk []events.Record, after, end uint64, f *events.Filte
 	defer it.Close()
 	size, stream := 0, ""
 	more := it.First()
-	for n := 0; n < chunkRecords && size < chunkBytes; n++ {
+	for n := 0; n < limit && size < chunkBytes; n++ {
 		if !more {
 			if err := typed(it.Error()); err != nil {
 				return chunk, after, err

@@ -32,6 +32,7 @@ type requestKind uint8
 const (
 	kindAppend requestKind = iota
 	kindDelete
+	kindTombstone
 	kindStage
 	kindUnstage
 )

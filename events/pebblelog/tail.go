@@ -52,7 +52,7 @@ func (t *tail) step(ctx context.Context, yield func(events.Tick, error) bool) (m
 		return t.fromMemory(ctx, end, yield)
 	}
 	var broken error
-	t.chunk, t.at, broken = t.l.logChunk(t.chunk[:0], t.at, end, &t.f)
+	t.chunk, t.at, broken = t.l.logChunk(t.chunk[:0], t.at, end, chunkRecords, &t.f)
 	for i := range t.chunk {
 		if err := t.l.ended(ctx); err != nil {
 			return false, err
