@@ -34,6 +34,7 @@ func demoCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&cfg.DataDir, "data-dir", "", "keep log, blobs and picture here, in a folder without a log; default: a new temporary folder")
+	flags.StringVar((*string)(&cfg.Log), "log", string(demo.Embedded), "where the event log is: embedded, memory, or server (a log server of its own, over EventStoreDB's protocol)")
 	flags.IntVar(&cfg.Workers, "workers", 4, "honest workers")
 	flags.IntVar(&cfg.Liars, "liars", 1, "workers that sign wrong results")
 	flags.IntVar(&cfg.Droppers, "droppers", 1, "workers that cut their connection in mid-task")

@@ -34,6 +34,7 @@ type Config struct {
 	Workers  int    // honest workers
 	Liars    int    // workers that sign wrong results
 	Droppers int    // workers that drop their socket in mid-task
+	Log      Store  // where the log is; default Embedded
 	Quick    bool   // smaller picture: ends within 30 s on two cores
 	JSON     bool
 	Out      io.Writer // the result
@@ -51,6 +52,8 @@ const MaxWorkers = 32
 // job (seven replicas), or the referee has to decide everything.
 func (c Config) Validate() error {
 	switch {
+	case c.Log != Embedded && c.Log != Memory && c.Log != Server:
+		return fmt.Errorf("%w: --log %q: %s, %s or %s", ErrFlags, c.Log, Embedded, Memory, Server)
 	case c.Workers < 0 || c.Liars < 0 || c.Droppers < 0:
 		return fmt.Errorf("%w: the number of workers cannot be negative", ErrFlags)
 	case c.Workers < 3:
@@ -95,6 +98,7 @@ type show struct {
 	group   *process.Group
 	workers []*worker
 	server  *process.Process
+	logURL  string // of a log that is read over the network
 	client  *client
 	screen  *screen
 	sum     Summary
@@ -127,6 +131,9 @@ type piece struct {
 
 // Run shows the demo and returns its figures. The error is ErrWrong when an output differs from its reference.
 func Run(ctx context.Context, cfg Config) (sum Summary, err error) {
+	if cfg.Log == "" {
+		cfg.Log = Embedded
+	}
 	if err := cfg.Validate(); err != nil {
 		return Summary{}, err
 	}
@@ -221,8 +228,11 @@ func (d *show) startServer(ctx context.Context) error {
 	if err := os.RemoveAll(address); err != nil {
 		return err
 	}
-	var err error
-	d.server, err = d.group.Start("orchestrator", "serve", "--data-dir", d.dir, "--listen", "127.0.0.1:0", "--address-file", address, "--node", "demo")
+	flags, err := d.startStore(ctx)
+	if err != nil {
+		return err
+	}
+	d.server, err = d.group.Start("orchestrator", append([]string{"serve", "--listen", "127.0.0.1:0", "--address-file", address, "--node", "demo"}, flags...)...)
 	if err != nil {
 		return err
 	}
@@ -233,7 +243,7 @@ func (d *show) startServer(ctx context.Context) error {
 		return fmt.Errorf("orchestrator: %w", err)
 	}
 	d.client = newClient("http://" + at)
-	d.screen.say("orchestrator is up at http://%s, its log in %s", at, d.dir)
+	d.screen.say("orchestrator is up at http://%s, its files in %s", at, d.dir)
 	return nil
 }
 

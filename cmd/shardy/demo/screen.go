@@ -121,7 +121,7 @@ func (d *show) report() error {
 	fmt.Fprintf(&b, "%d tasks were lost on the way (dropped sockets, %s killed in mid-task, %d ack timeouts) and went to another worker.\n",
 		s.Reassigned, s.Killed, s.AckTimeouts)
 	fmt.Fprintf(&b, "The log holds %d events; %d recorded commands were decided again from it: %d divergences.\n\n", s.Events, s.Replayed, s.Divergences)
-	fmt.Fprintf(&b, "Where to look next:\n  shardy audit replay --data-dir %s\n  shardy serve --data-dir %s      then: shardy job list, shardy event read, shardy worker list\n", s.DataDir, s.DataDir)
+	b.WriteString(d.next())
 	_, err := io.WriteString(d.cfg.Out, b.String())
 	return err
 }

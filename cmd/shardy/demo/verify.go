@@ -14,11 +14,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardy-network/orchestrator/cmd/shardy/examples"
-	"github.com/shardy-network/orchestrator/cmd/shardy/orchestrator"
 	"github.com/shardy-network/orchestrator/events"
-	"github.com/shardy-network/orchestrator/events/pebblelog"
 	"github.com/shardy-network/orchestrator/gateway/agent/sandbox"
-	"github.com/shardy-network/orchestrator/projections/audit"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
@@ -180,24 +177,6 @@ func (c *count) blame(stream string, slots []uint32) {
 		}
 		c.contradicted[k]++
 	}
-}
-
-// audit stops the orchestrator and replays its log from disk.
-func (d *show) audit(ctx context.Context) error {
-	if err := d.server.Stop(ctx); err != nil {
-		return err
-	}
-	log, err := pebblelog.Open(orchestrator.LogDir(d.dir), pebblelog.Options{})
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	report, err := audit.Replay(ctx, log, audit.Options{})
-	if err != nil {
-		return fmt.Errorf("replay: %w", err)
-	}
-	d.sum.Events, d.sum.Replayed, d.sum.Divergences = int(report.Events), int(report.Commands), int(report.Divergences)
-	return nil
 }
 
 // names lists the workers of a kind.
