@@ -6,37 +6,78 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
 
-// readDeadLetter folds a job that is a dead letter now.
-func (a *API) readDeadLetter(ctx context.Context, c *caller, id string) (*jobView, error) {
-	v, err := a.readJob(ctx, c, id)
-	if err != nil {
-		return nil, err
+// tellRounds follows the rounds of a job by one fact.
+func tellRounds(rounds []*operatorv1.DeadLetterRound, f events.Fact, atUs int64) []*operatorv1.DeadLetterRound {
+	if len(rounds) == 0 {
+		if f, ok := f.(*eventv1.JobSubmitted); ok {
+			return append(rounds, &operatorv1.DeadLetterRound{
+				Round: 1, OpenedUs: atUs, FirstSlot: f.FirstSlot, Slots: f.Slots, Waves: 1,
+			})
+		}
+		return rounds
 	}
-	if v.job.State != operatorv1.JobState_JOB_STATE_DEAD_LETTERED {
-		return nil, fmt.Errorf("%w: job %s is %s, not a dead letter", errNotFound, id, plain(v.job.State.String(), "JOB_STATE_"))
+	last := rounds[len(rounds)-1]
+	switch f := f.(type) {
+	case *eventv1.WaveOpened:
+		last.Slots += f.Slots
+		last.Waves = f.Wave
+	case *eventv1.JobDeadLettered:
+		last.End = f
+	case *eventv1.JobRequeued:
+		rounds = append(rounds, &operatorv1.DeadLetterRound{
+			Round: f.Round, OpenedUs: atUs, By: f.By, Reason: f.Reason, FirstSlot: f.FirstSlot, Slots: f.Slots, Waves: 1,
+		})
 	}
-	return v, nil
+	return rounds
 }
 
-// DescribeDeadLetter shows a dead letter with its job and the history of all attempts.
+// letter is the job as a row of the dead letters.
+func (v *jobView) letter() *operatorv1.DeadLetter {
+	j := v.job
+	return &operatorv1.DeadLetter{
+		Id: j.Id, Reason: j.DeadLetter.GetReason(), Detail: j.DeadLetter.GetDetail(), Tenant: j.Spec.Tenant,
+		Pipeline: j.Spec.Pipeline, AtUs: v.deadAtUs, Round: j.Round, Kind: j.Spec.Kind, Module: j.Spec.Module,
+		Stage: j.Spec.Stage, Chunk: j.Spec.Chunk,
+	}
+}
+
+func (v *jobView) isLetter() bool { return v.job.State == operatorv1.JobState_JOB_STATE_DEAD_LETTERED }
+
+// wasLetter also counts the discarded: their story can still be read.
+func (v *jobView) wasLetter() bool {
+	return v.isLetter() || v.job.State == operatorv1.JobState_JOB_STATE_DISCARDED
+}
+
+func (v *jobView) noLetter() error {
+	err := fmt.Errorf("%w: job %s is %s, not a dead letter", errNotFound, v.job.Id, plain(v.job.State.String(), "JOB_STATE_"))
+	if v.job.ReplacedBy != "" {
+		err = fmt.Errorf("%w: it was replaced by job %s", err, v.job.ReplacedBy)
+	}
+	return err
+}
+
+// DescribeDeadLetter shows a dead letter, or one that was discarded, with its job and the history of all attempts.
 func (a *API) DescribeDeadLetter(ctx context.Context, req *operatorv1.DescribeDeadLetterRequest) (*operatorv1.DescribeDeadLetterResponse, error) {
 	c := callerOf(ctx)
-	v, err := a.readDeadLetter(ctx, c, req.Id)
+	v, err := a.readJob(ctx, c, req.Id)
 	if err != nil {
 		return nil, err
+	}
+	if !v.wasLetter() {
+		return nil, v.noLetter()
 	}
 	slots, err := a.readSlots(ctx, req.Id, v.first, v.slots)
 	if err != nil {
 		return nil, err
 	}
-	res := &operatorv1.DescribeDeadLetterResponse{Job: v.job, DeadLetter: &operatorv1.DeadLetter{
-		Id: req.Id, Reason: v.job.DeadLetter.Reason, Detail: v.job.DeadLetter.Detail, Tenant: v.job.Spec.Tenant,
-		Pipeline: v.job.Spec.Pipeline, AtUs: v.deadAtUs, Round: v.job.Round,
-	}}
+	res := &operatorv1.DescribeDeadLetterResponse{
+		Job: v.job, DeadLetter: v.letter(), Rounds: v.rounds, Payloads: v.payloads(c),
+	}
 	for _, s := range slots {
 		v.job.Slots = append(v.job.Slots, s.slot)
 		res.Attempts = append(res.Attempts, s.attempts...)
@@ -45,40 +86,72 @@ func (a *API) DescribeDeadLetter(ctx context.Context, req *operatorv1.DescribeDe
 	return res, nil
 }
 
-// ListDeadLetters lists dead letters.
-func (a *API) ListDeadLetters(ctx context.Context, req *operatorv1.ListDeadLettersRequest) (*operatorv1.ListDeadLettersResponse, error) {
-	f := req.GetFilter()
-	tenants, err := callerOf(ctx).tenantsOf(f.GetTenant())
-	if err != nil {
-		return nil, err
+// payloads lists the content that belongs to a job, by name where the caller may read it.
+func (v *jobView) payloads(c *caller) []*operatorv1.DeadLetterPayload {
+	show := func(p *operatorv1.DeadLetterPayload, ref *eventv1.BlobRef, readable bool) *operatorv1.DeadLetterPayload {
+		if p.Readable = readable; readable {
+			p.Ref = ref
+		}
+		return p
 	}
-	var reason eventv1.DeadLetterReason
-	if len(f.GetReasons()) > 0 {
-		reason = f.Reasons[0]
+	list := []*operatorv1.DeadLetterPayload{
+		show(&operatorv1.DeadLetterPayload{Input: true}, v.job.Spec.Input, c.is(workers)),
 	}
-	cursor, page, err := openPage(req.PageSize, req.PageToken, "dead letters", reason, tenants)
-	if err != nil {
-		return nil, err
+	for _, r := range v.job.Replicas {
+		if r.Output != nil {
+			list = append(list, show(&operatorv1.DeadLetterPayload{Slot: r.Slot}, r.Output, v.readsOutputs(c)))
+		}
 	}
-	rows, next, err := a.deps.Catalogue.DeadLetters(ctx, DeadLetterQuery{Page: page, Reason: reason, Tenants: tenants})
-	if err != nil {
-		return nil, err
-	}
-	return &operatorv1.ListDeadLettersResponse{DeadLetters: rows, NextPageToken: cursor.token(next)}, nil
+	return list
 }
 
-func (a *API) RequeueDeadLetters(ctx context.Context, req *operatorv1.RequeueDeadLettersRequest) (*operatorv1.RequeueDeadLettersResponse, error) {
-	return nil, errClosing
+// readsOutputs reports whether the caller may read what slots returned: not before nobody computes the job any more,
+// but for admins.
+func (v *jobView) readsOutputs(c *caller) bool {
+	return c.is(byAdmin) || decided(v.job.State) && c.is(workers)
 }
 
-func (a *API) DiscardDeadLetters(ctx context.Context, req *operatorv1.DiscardDeadLettersRequest) (*operatorv1.DiscardDeadLettersResponse, error) {
-	return nil, errClosing
-}
-
-func (a *API) EditDeadLetter(ctx context.Context, req *operatorv1.EditDeadLetterRequest) (*operatorv1.EditDeadLetterResponse, error) {
-	return nil, errClosing
-}
-
+// DownloadPayload streams the input of a dead letter, or what one of its slots returned.
 func (a *API) DownloadPayload(ctx context.Context, req *operatorv1.DownloadPayloadRequest, out *connect.ServerStream[operatorv1.DownloadPayloadResponse]) error {
-	return errClosing
+	return a.ReadPayload(ctx, req, func(part []byte) error {
+		return out.Send(&operatorv1.DownloadPayloadResponse{Data: part})
+	})
+}
+
+// ReadPayload hands the content to send in parts of at most 256 KiB; an empty content is one empty part.
+func (a *API) ReadPayload(ctx context.Context, req *operatorv1.DownloadPayloadRequest, send func(part []byte) error) error {
+	c := callerOf(ctx)
+	v, err := a.readJob(ctx, c, req.Id)
+	if err != nil {
+		return err
+	}
+	if !v.wasLetter() {
+		return v.noLetter()
+	}
+	ref, err := v.payload(c, req.Slot)
+	if err != nil {
+		return err
+	}
+	return a.sendContent(ctx, ref, send)
+}
+
+func (v *jobView) payload(c *caller, slot *uint32) (*eventv1.BlobRef, error) {
+	if slot == nil {
+		if !c.is(workers) {
+			return nil, errRole
+		}
+		return v.job.Spec.Input, nil
+	}
+	for _, r := range v.job.Replicas {
+		switch {
+		case r.Slot != *slot:
+		case r.Output == nil:
+			return nil, fmt.Errorf("slot %d: %w: it ended with %s", *slot, errNoOutput, plain(r.Status.String(), "RESULT_STATUS_"))
+		case !v.readsOutputs(c):
+			return nil, fmt.Errorf("slot %d: %w", *slot, errHidden)
+		default:
+			return r.Output, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: slot %d of job %s returned nothing", errNotFound, *slot, v.job.Id)
 }

@@ -42,6 +42,11 @@ var (
 	errModule    = errors.New("the module is not admitted")
 	errBlob      = errors.New("the content is not in the store")
 	errClosing   = errors.New("the server is closing")
+	errStageOver = errors.New("the stage of the pipeline is over")
+	errChunk     = errors.New("the pipeline's chunk is in other hands")
+	errRinger    = errors.New("a ringer's answer belongs to what it asks: it is not edited")
+	errNoOutput  = errors.New("the slot returned no content")
+	errHidden    = errors.New("results stay hidden while the job may be computed again")
 )
 
 // invalid is a request that says something impossible.
@@ -73,6 +78,11 @@ var mappings = []mapping{
 	{errUnended, connect.CodeFailedPrecondition, "UNENDED"},
 	{errModule, connect.CodeFailedPrecondition, "MODULE_UNKNOWN"},
 	{errBlob, connect.CodeFailedPrecondition, "BLOB_UNKNOWN"},
+	{errStageOver, connect.CodeFailedPrecondition, "PIPELINE_STAGE_OVER"},
+	{errChunk, connect.CodeFailedPrecondition, "PIPELINE_CHUNK_TAKEN"},
+	{errRinger, connect.CodeFailedPrecondition, "RINGER"},
+	{errNoOutput, connect.CodeFailedPrecondition, "NO_OUTPUT"},
+	{errHidden, connect.CodePermissionDenied, "RESULT_HIDDEN"},
 	{errKey, connect.CodeInvalidArgument, "VERIFICATION_KEY"},
 	{errClosing, connect.CodeUnavailable, "CLOSING"},
 	{ErrPage, connect.CodeInvalidArgument, "PAGE_TOKEN"},
@@ -108,6 +118,7 @@ var mappings = []mapping{
 	{job.ErrDecided, connect.CodeFailedPrecondition, "JOB_DECIDED"},
 	{job.ErrDeadLettered, connect.CodeFailedPrecondition, "JOB_DEAD_LETTERED"},
 	{job.ErrNotDeadLettered, connect.CodeFailedPrecondition, "JOB_NOT_DEAD_LETTERED"},
+	{job.ErrAnotherRound, connect.CodeFailedPrecondition, "JOB_ANOTHER_ROUND"},
 	{job.ErrTooManyRounds, connect.CodeFailedPrecondition, "JOB_TOO_MANY_ROUNDS"},
 	{pipeline.ErrNotFound, connect.CodeNotFound, "NOT_FOUND"},
 	{pipeline.ErrInvalid, connect.CodeInvalidArgument, "PIPELINE_INVALID"},

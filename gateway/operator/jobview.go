@@ -19,6 +19,7 @@ type jobView struct {
 	first    uint32 // the first slot; a ringer's need not be 0
 	slots    uint32 // one more than the last slot ever opened
 	deadAtUs int64
+	rounds   []*operatorv1.DeadLetterRound
 }
 
 func (v *jobView) apply(f events.Fact, atUs int64) {
@@ -26,6 +27,7 @@ func (v *jobView) apply(f events.Fact, atUs int64) {
 	if timed, ok := f.(interface{ GetAtUs() int64 }); ok && timed.GetAtUs() != 0 {
 		atUs = timed.GetAtUs()
 	}
+	v.rounds = tellRounds(v.rounds, f, atUs)
 	switch f := f.(type) {
 	case *eventv1.JobSubmitted:
 		j.Spec, j.Policy = withoutAnswer(f.Spec), f.Policy
@@ -47,8 +49,10 @@ func (v *jobView) apply(f events.Fact, atUs int64) {
 		v.slots = max(v.slots, f.FirstSlot+f.Slots)
 	case *eventv1.JobCancelled:
 		j.State, j.DecidedUs = operatorv1.JobState_JOB_STATE_CANCELLED, atUs
+		j.EndedBy, j.EndedReason = f.By, f.Reason
 	case *eventv1.JobDiscarded:
-		j.State = operatorv1.JobState_JOB_STATE_DISCARDED
+		j.State, j.ReplacedBy = operatorv1.JobState_JOB_STATE_DISCARDED, f.ReplacedBy
+		j.EndedBy, j.EndedReason = f.By, f.Reason
 	}
 }
 

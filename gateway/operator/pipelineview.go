@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/actors/pipeline"
 	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
@@ -17,11 +18,13 @@ type pipelineView struct {
 	p       *operatorv1.Pipeline
 	next    uint64                      // revision to read next
 	outputs map[uint32]*eventv1.BlobRef // of the current stage, by chunk
+	claims  map[uint32]pipeline.Claim   // of the current stage, by chunk: who stands for one that was opened again
+	idle    bool                        // no stage runs: the next one is being cut
 	known   bool
 }
 
 func newPipelineView(id string) *pipelineView {
-	return &pipelineView{p: &operatorv1.Pipeline{Id: id}, outputs: map[uint32]*eventv1.BlobRef{}}
+	return &pipelineView{p: &operatorv1.Pipeline{Id: id}, outputs: map[uint32]*eventv1.BlobRef{}, claims: map[uint32]pipeline.Claim{}}
 }
 
 // message is a copy to send: the view goes on.
@@ -53,6 +56,16 @@ func (v *pipelineView) apply(f events.Fact, atUs int64) {
 				p.Failed++
 			}
 		}
+	case *eventv1.ChunksReopened:
+		for _, c := range f.Chunks {
+			v.claims[c.Chunk] = pipeline.Claim{Job: c.Job, Round: c.Round}
+			if c.Hole {
+				p.Settled--
+				p.Failed--
+			}
+		}
+	case *eventv1.StageCompleted:
+		v.idle = true
 	case *eventv1.PipelineCompleted:
 		p.OutputBytes = f.OutputBytes
 		end(operatorv1.PipelineState_PIPELINE_STATE_COMPLETED, "")
@@ -65,8 +78,9 @@ func (v *pipelineView) apply(f events.Fact, atUs int64) {
 
 // enter begins to count a stage.
 func (v *pipelineView) enter(stage uint32) {
-	v.p.Stage, v.p.Settled = stage, 0
+	v.p.Stage, v.p.Settled, v.idle = stage, 0, false
 	clear(v.outputs)
+	clear(v.claims)
 }
 
 // foldPipeline reads what is new.

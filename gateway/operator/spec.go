@@ -118,6 +118,8 @@ func (c *caller) checkWork(spec *eventv1.JobSpec, p *eventv1.Policy) error {
 		return refuse("labels", "too many")
 	case spec.Pipeline != "" || spec.Stage != 0 || spec.Chunk != 0:
 		return refuse("pipeline", "is set by the orchestrator")
+	case spec.Replaces != "" || spec.ReplacedRound != 0:
+		return refuse("replaces", "is set by the orchestrator")
 	}
 	for _, l := range spec.Labels {
 		if err := checkText("labels.key", l.GetKey(), job.MaxLabelKey); err != nil || l.GetKey() == "" {
