@@ -38,9 +38,16 @@ func (l *Log) append(ctx context.Context, stream string, want events.Expect, evs
 	if rev, ok := want.Rev(); ok && rev > maxRev {
 		return events.Appended{}, l.conflict(ctx, stream, want)
 	}
-	got, err := toLeader(ctx, l, func(cc *grpc.ClientConn) (events.Appended, error) {
+	sent := false
+	put := func(cc *grpc.ClientConn) (events.Appended, error) {
+		sent = true
 		return send(ctx, cc, stream, want, evs)
-	})
+	}
+	got, err := toLeader(ctx, l, put)
+	if sent && errors.Is(err, events.ErrUnavailable) && repeatable(want) && ctx.Err() == nil {
+		// The answer was lost, with a connection as a rule. The same append finds out what became of it.
+		got, err = toLeader(ctx, l, put)
+	}
 	var conflict *events.Conflict
 	if errors.As(err, &conflict) {
 		if first, ok, lookErr := l.repeated(ctx, conflict, evs); lookErr != nil {
@@ -50,6 +57,13 @@ func (l *Log) append(ctx context.Context, stream string, want events.Expect, evs
 		}
 	}
 	return got, err
+}
+
+// repeatable says whether a second append of the same events can be told from the first: the expectation of one that
+// was written no longer holds.
+func repeatable(want events.Expect) bool {
+	_, at := want.Rev()
+	return at || want == events.Absent
 }
 
 // toLeader makes a call that only the leader takes. It is made again when a node refused it because of that.
