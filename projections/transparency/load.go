@@ -1,0 +1,138 @@
+package transparency
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/shardy-network/orchestrator/events"
+)
+
+// load reads the folder and holds it against the log.
+func (t *Tree) load(ctx context.Context) error {
+	var server ed25519.PublicKey
+	if t.key != nil {
+		server = t.key.Public().(ed25519.PublicKey)
+	}
+	kept, good, err := readKept(t.dir, server)
+	t.kept, t.keptBytes = kept, int64(good)
+	if err != nil {
+		if !errors.Is(err, ErrCheckpoint) && !errors.Is(err, ErrSignature) {
+			return err
+		}
+		t.stop(err)
+	}
+	s, err := readStored(t.dir)
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	if err == nil {
+		err = t.adopt(ctx, s)
+	}
+	if err == nil || t.stopped != nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if !errors.Is(err, ErrDamaged) && !errors.Is(err, errUnlike) {
+		return err
+	}
+	// The folder is of no use as it is. Before anything in it is replaced, the log must lead to what was signed: the
+	// tiles may be what names the record that differs.
+	t.opts.Logger.Warn("tree is of no use as it is, reading the whole log", "error", err)
+	if t.key == nil {
+		return err
+	}
+	if err := t.prove(ctx, s); err != nil {
+		return err
+	}
+	t.begin()
+	return nil
+}
+
+// errUnlike says that tree and log, or tree and checkpoints, do not fit.
+var errUnlike = errors.New("tree does not fit")
+
+// adopt takes over what is stored, if it leads to the checkpoints and if the log's records at its end are those of its
+// last leaves. It publishes the last checkpoint.
+func (t *Tree) adopt(ctx context.Context, s *stored) error {
+	t.live, t.at, t.positions, t.written, t.writtenAt = s.edge, s.at, s.positions, s.edge.size, s.at
+	n := len(t.kept)
+	if n > 0 {
+		last := t.kept[n-1]
+		e, err := s.edgeAt(last.Checkpoint.Size)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUnlike, err)
+		}
+		if e.root() != last.Checkpoint.Root {
+			return fmt.Errorf("%w: it does not lead to the checkpoint of %d leaves", errUnlike, last.Checkpoint.Size)
+		}
+		t.checked = n
+		t.publish(last, e)
+	}
+	return t.compareEnd(ctx, s)
+}
+
+// compareEnd hashes the records of the last tile again.
+func (t *Tree) compareEnd(ctx context.Context, s *stored) error {
+	size := s.edge.size
+	if size == 0 {
+		return nil
+	}
+	first := (size - 1) &^ (tileWidth - 1)
+	want, err := (&fetcher{edge: s.edge, read: func(level int, n int64) ([]tlog.Hash, error) { return s.tile(level, n, tileWidth) }}).
+		tile(0, first>>tileHeight)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	i := 0
+	var buf []byte
+	var h tlog.Hash
+	for r, err := range t.log.ReadAll(ctx, s.before(first), events.Filter{}) {
+		if err != nil {
+			return fmt.Errorf("read the log: %w", err)
+		}
+		if h, buf = hashLeaf(buf, &r); h != want[i] {
+			return fmt.Errorf("%w: leaf %d is not %s", errUnlike, first+int64(i), name(&r))
+		}
+		if i++; i == len(want) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: the log ends after leaf %d, the tree has %d", errUnlike, first+int64(i), size)
+}
+
+// prove reads the whole log and stops the tree if the log does not lead to all kept checkpoints. It writes nothing.
+func (t *Tree) prove(ctx context.Context, s *stored) error {
+	if len(t.kept) == 0 {
+		return nil
+	}
+	if s == nil {
+		s = &stored{dir: t.dir, edge: t.live, positions: t.positions, at: t.at}
+	}
+	c := newComparer(s, t.kept, nil, defaultMaxFound)
+	broken := scan(ctx, t.log, 0, 0, c.take)
+	if broken != nil && !errors.Is(broken, events.ErrCorrupt) {
+		return fmt.Errorf("read the log: %w", broken)
+	}
+	c.finish(broken)
+	for _, m := range c.marks {
+		if m.matches {
+			continue
+		}
+		err := fmt.Errorf("%w: of %d leaves", ErrHistory, m.checkpoint.Size)
+		for _, f := range c.found.kept {
+			if f.Kind != Tile {
+				err = fmt.Errorf("%w: %s", err, f)
+				break
+			}
+		}
+		t.stop(err)
+		break
+	}
+	return nil
+}
