@@ -41,7 +41,7 @@ func (s *Server) append(ss *appendStream) error {
 		if err != nil {
 			return err
 		}
-		if err := load.add(stream, m.GetProposedMessage()); err != nil {
+		if err := load.add(m.GetProposedMessage()); err != nil {
 			return err
 		}
 	}
@@ -122,11 +122,11 @@ type load struct {
 	bytes  int
 }
 
-func (l *load) add(stream string, m *esdbv1.ProposedMessage) error {
+func (l *load) add(m *esdbv1.ProposedMessage) error {
 	if m == nil {
 		return invalid("a message without an event")
 	}
-	d, err := draftOf(stream, m)
+	d, err := draftOf(m)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (l *load) add(stream string, m *esdbv1.ProposedMessage) error {
 	return nil
 }
 
-func draftOf(stream string, m *esdbv1.ProposedMessage) (events.Draft, error) {
+func draftOf(m *esdbv1.ProposedMessage) (events.Draft, error) {
 	typ, content := m.GetMetadata()["type"], m.GetMetadata()["content-type"]
 	if typ == "" || content == "" {
 		return events.Draft{}, refuse(codes.InvalidArgument, "Required Metadata Property 'type' or 'content-type' is missing",

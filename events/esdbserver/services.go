@@ -26,6 +26,7 @@ var services = []*grpc.ServiceDesc{
 		Methods: []grpc.MethodDesc{unary("Delete", (*Server).delete), unary("Tombstone", (*Server).tombstone)},
 		Streams: []grpc.StreamDesc{
 			streaming("Append", true, false, (*Server).append),
+			streaming("BatchAppend", true, true, (*Server).batchAppend),
 			answering("Read", (*Server).read),
 		},
 	},
