@@ -134,16 +134,22 @@ func (c *Case) Read(_ context.Context, stream string, span events.Span) iter.Seq
 	}
 }
 
-// Replay decides the case's commands again and verifies its evidence, as Replay does for a whole log. Blobs may be nil.
+// Replay decides the case's commands again and verifies its evidence, as Replay does for a whole log. Content may be nil.
 func (c *Case) Replay(ctx context.Context, content Blobs) (Report, error) {
-	opts := Options{Workers: 1, MaxOpen: len(c.streams) + 1, Blobs: content}.withDefaults()
+	found := findings{max: defaultMaxFound}
+	return c.replay(ctx, content, defaultMaxFound, &found)
+}
+
+// replay adds what it finds to what was found before.
+func (c *Case) replay(ctx context.Context, content Blobs, maxFound int, found *findings) (Report, error) {
+	opts := Options{Workers: 1, MaxOpen: len(c.streams) + 1, Blobs: content, MaxFound: maxFound}.withDefaults()
 	j, x := newJudge(c, opts), newExaminer(c, opts)
-	order := findings{max: opts.MaxFound}
+	x.partial = true
 	var last events.Position
 	for i := range c.records {
 		r := &c.records[i]
 		if r.Pos <= last {
-			order.add(r, Order, "position %d follows %d", r.Pos, last)
+			found.add(r, Order, "position %d follows %d", r.Pos, last)
 		}
 		last = r.Pos
 		if err := errors.Join(j.take(ctx, r), x.take(ctx, r)); err != nil {
@@ -151,14 +157,10 @@ func (c *Case) Replay(ctx context.Context, content Blobs) (Report, error) {
 		}
 	}
 	j.end()
-	order.merge(j.found)
-	order.merge(x.found)
-	report := Report{
+	found.merge(j.found)
+	found.merge(x.found)
+	return Report{
 		Streams: j.streams, Events: j.events, Commands: j.commands, Undecidable: j.undecidable, Evidence: x.sum,
-		Divergences: order.count, Found: order.kept,
-	}
-	if report.Found == nil {
-		report.Found = []Divergence{}
-	}
-	return report, nil
+		Divergences: found.count, Found: append([]Divergence{}, found.kept...),
+	}, nil
 }

@@ -57,14 +57,15 @@ func evidence(r Report) *auditv1.Evidence {
 // teller folds a case's records into a story. It judges nothing but signatures and placements: a record that does not
 // fit is left out of the story, and the replay has named it.
 type teller struct {
-	story *auditv1.Story
-	state job.State
-	lost  bool // the job's state is not known any more
-	round *auditv1.Round
-	wave  *auditv1.Wave
-	slots map[uint32]*toldSlot
-	clock map[string]int64 // time of the last decision, by stream
-	exhib exhibit
+	story  *auditv1.Story
+	state  job.State
+	lost   bool // the job's state is not known any more
+	round  *auditv1.Round
+	wave   *auditv1.Wave
+	slots  map[uint32]*toldSlot
+	opened int              // slots told, bounded: a forged fact may open any number
+	clock  map[string]int64 // time of the last decision, by stream
+	exhib  exhibit
 }
 
 type toldSlot struct {
@@ -135,7 +136,7 @@ func (t *teller) job(r *events.Record, fact events.Fact, atUs int64) {
 	case *eventv1.JobCancelled:
 		s.Phase, s.By, s.Reason, s.DecidedUs = auditv1.JobPhase_JOB_PHASE_CANCELLED, f.By, f.Reason, atUs
 	case *eventv1.JobDiscarded:
-		s.Phase, s.By, s.Reason = auditv1.JobPhase_JOB_PHASE_DISCARDED, f.By, f.Reason
+		s.Phase, s.By, s.Reason, s.ReplacedBy = auditv1.JobPhase_JOB_PHASE_DISCARDED, f.By, f.Reason, f.ReplacedBy
 	default:
 		if t.round != nil {
 			t.within(r, fact, atUs)
@@ -219,7 +220,8 @@ func (t *teller) openRound(round uint32, atUs int64) {
 func (t *teller) openWave(wave, first, slots uint32, why string, atUs int64) {
 	t.wave = &auditv1.Wave{Wave: wave, AtUs: atUs, Why: why}
 	t.round.Waves = append(t.round.Waves, t.wave)
-	for n := first; n-first < min(slots, MaxCaseSlots); n++ {
+	for n := first; n-first < slots && t.opened < MaxCaseSlots; n++ {
+		t.opened++
 		s := &auditv1.Slot{Slot: n, Phase: auditv1.SlotPhase_SLOT_PHASE_WAITING}
 		t.wave.Slots = append(t.wave.Slots, s)
 		t.slots[n] = &toldSlot{slot: s}

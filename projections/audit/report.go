@@ -30,6 +30,9 @@ const (
 	Placement   Kind = "placement"   // a worker who is not the one that the seed picks
 	Replica     Kind = "replica"     // a job counts a result that its slot did not return
 	Blob        Kind = "blob"        // content that is missing or is not what its name says
+	Signature   Kind = "signature"   // a checkpoint that the key did not sign
+	Inclusion   Kind = "inclusion"   // a record that is not in the log that was signed
+	Executed    Kind = "executed"    // a verdict that is not what the module does
 )
 
 // Divergence is one place where the log is not what its commands and evidence lead to.

@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"encoding/hex"
 	"testing"
 
 	"github.com/shardy-network/orchestrator/actors"
@@ -107,6 +108,27 @@ var scenes = []struct {
 		w.ack(w.take(0))
 		return id
 	}},
+	{"edited", func(w *world) string {
+		dead := w.submitted(func(s *eventv1.SubmitJob) { s.Policy.MaxReplicas, s.Policy.Redundancy, s.Policy.Margin = 1, 1, 1 })
+		t := w.take(0)
+		w.fail(t, eventv1.ResultStatus_RESULT_STATUS_OUT_OF_FUEL)
+		id := w.submitted(func(s *eventv1.SubmitJob) {
+			s.Spec.Replaces, s.Spec.ReplacedRound, s.Spec.FuelLimit = dead, 1, 2_000_000
+		})
+		w.do(actors.JobAddress(dead), &eventv1.Command{Kind: &eventv1.Command_DiscardJob{DiscardJob: &eventv1.DiscardJob{
+			By: "ops", Reason: "more fuel", ReplacedBy: id, Round: 1,
+		}}})
+		w.work()
+		return id
+	}},
+	{"replaced", func(w *world) string {
+		dead := w.submitted(func(s *eventv1.SubmitJob) { s.Policy.MaxReplicas, s.Policy.Redundancy, s.Policy.Margin = 1, 1, 1 })
+		w.fail(w.take(0), eventv1.ResultStatus_RESULT_STATUS_OUT_OF_FUEL)
+		w.do(actors.JobAddress(dead), &eventv1.Command{Kind: &eventv1.Command_DiscardJob{DiscardJob: &eventv1.DiscardJob{
+			By: "ops", Reason: "more fuel", ReplacedBy: events.DeriveEntityID([]byte("its edit")), Round: 1,
+		}}})
+		return dead
+	}},
 	{"cancelled", func(w *world) string {
 		id := w.submit(true)
 		w.do(actors.JobAddress(id), &eventv1.Command{Kind: &eventv1.Command_CancelJob{CancelJob: &eventv1.CancelJob{By: "alice", Reason: "wrong input"}}})
@@ -170,3 +192,5 @@ func (w *world) ringer(answer string) string {
 	w.answer(t, answer, nil)
 	return id
 }
+
+func hexOf(b []byte) string { return hex.EncodeToString(b) }

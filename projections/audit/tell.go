@@ -68,6 +68,9 @@ func (t *telling) submission() {
 	if spec.Pipeline != "" {
 		t.line("It is chunk %d of stage %d of pipeline %s.", spec.Chunk, spec.Stage, spec.Pipeline)
 	}
+	if spec.Replaces != "" {
+		t.line("It was edited and stands in for dead letter %s, which ended in round %d.", spec.Replaces, spec.ReplacedRound)
+	}
 	source := "the built-in policy"
 	if p.GetVersion() > 0 {
 		source = fmt.Sprintf("version %d of the deployment's policy", p.Version)

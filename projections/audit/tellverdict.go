@@ -119,6 +119,9 @@ func (t *telling) ending() {
 	case auditv1.JobPhase_JOB_PHASE_DISCARDED:
 		t.gap()
 		t.line("%s discarded the dead letter%s.", name(s.By), because(s.Reason))
+		if s.ReplacedBy != "" {
+			t.line("Job %s was edited out of it and stands in for it.", s.ReplacedBy)
+		}
 	case auditv1.JobPhase_JOB_PHASE_OPEN:
 		t.gap()
 		t.line("There is no verdict yet.")
@@ -168,11 +171,11 @@ func unproven(s *auditv1.Story) []string {
 	}
 	switch v.GetBasis() {
 	case eventv1.VerdictBasis_VERDICT_BASIS_QUORUM:
-		out = append(out, fmt.Sprintf("That the agreed result is right: %d identity groups that collude would agree on a wrong one. Running the module again proves it.", s.Policy.GetMargin()))
+		out = append(out, unprovenQuorum)
 	case eventv1.VerdictBasis_VERDICT_BASIS_SINGLE:
-		out = append(out, "That the result is right: it is one worker's word.")
+		out = append(out, unprovenSingle)
 	case eventv1.VerdictBasis_VERDICT_BASIS_REFEREE:
-		out = append(out, "That the referee ran the module rightly: it is the orchestrator's word. Running the module again proves it.")
+		out = append(out, unprovenReferee)
 	case eventv1.VerdictBasis_VERDICT_BASIS_KNOWN_ANSWER:
 		out = append(out, "Where the known answer is from: the orchestrator took it from another job, which these records do not name.")
 	}
@@ -182,9 +185,20 @@ func unproven(s *auditv1.Story) []string {
 	out = append(out,
 		"That identity groups are different people: keys are free, and the orchestrator assigned the groups.",
 		"When things happened: times are the orchestrator's clock.",
-		"That the log was never rewritten as a whole: signed checkpoints do (audit verify, audit bundle).")
+		unprovenLog)
 	return out
 }
+
+// What is not proven, where other code has to know the sentence.
+const (
+	unprovenQuorum  = "That the agreed result is right: workers that collude would agree on a wrong one. Running the module again proves it."
+	unprovenSingle  = "That the result is right: it is one worker's word. Running the module again proves it."
+	unprovenReferee = "That the referee ran the module rightly: it is the orchestrator's word. Running the module again proves it."
+	unprovenLog     = "That the log was never rewritten as a whole: signed checkpoints do (audit verify, audit bundle)."
+)
+
+// rerunProves are the sentences that fall when the module was run again and gave what was decided.
+var rerunProves = []string{unprovenQuorum, unprovenSingle, unprovenReferee}
 
 // phrase is an enum value for people: JOB_PHASE_DEAD_LETTERED as "dead lettered".
 func phrase(e protoreflect.Enum) string {

@@ -182,7 +182,7 @@ func (x *Maker) GetMadeUs() int64 {
 type Anchor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Checkpoint    []byte                 `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // signed note (C2SP tlog-checkpoint)
-	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`               // verifier key of the orchestrator that signed it
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`               // ed25519 public key of the orchestrator that signed it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -224,11 +224,11 @@ func (x *Anchor) GetCheckpoint() []byte {
 	return nil
 }
 
-func (x *Anchor) GetKey() string {
+func (x *Anchor) GetKey() []byte {
 	if x != nil {
 		return x.Key
 	}
-	return ""
+	return nil
 }
 
 // Record is one record as the log keeps it, with its proof of inclusion.
@@ -236,13 +236,13 @@ type Record struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stream        string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
-	Position      uint64                 `protobuf:"varint,3,opt,name=position,proto3" json:"position,omitempty"`
+	Position      uint64                 `protobuf:"varint,3,opt,name=position,proto3" json:"position,omitempty"` // not under the tree: the leaf's index is
 	Id            []byte                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
 	Type          string                 `protobuf:"bytes,5,opt,name=type,proto3" json:"type,omitempty"`
 	Json          bool                   `protobuf:"varint,6,opt,name=json,proto3" json:"json,omitempty"`
 	Data          []byte                 `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"`
 	Meta          []byte                 `protobuf:"bytes,8,opt,name=meta,proto3" json:"meta,omitempty"`
-	TimeNs        int64                  `protobuf:"varint,9,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"` // of the append, nanoseconds since 1970, UTC
+	TimeNs        int64                  `protobuf:"varint,9,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"` // of the append, nanoseconds since 1970, UTC; not under the tree
 	Leaf          uint64                 `protobuf:"varint,10,opt,name=leaf,proto3" json:"leaf,omitempty"`                  // index in the tree
 	Path          [][]byte               `protobuf:"bytes,11,rep,name=path,proto3" json:"path,omitempty"`                   // hashes of 32 bytes, from the leaf up
 	unknownFields protoimpl.UnknownFields
@@ -430,7 +430,7 @@ const file_shardy_audit_v1_bundle_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\fR\n" +
 	"checkpoint\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\tR\x03key\"\xf9\x01\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\"\xf9\x01\n" +
 	"\x06Record\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x1a\n" +

@@ -267,7 +267,8 @@ type Story struct {
 	Records       uint64                 `protobuf:"varint,12,opt,name=records,proto3" json:"records,omitempty"`
 	FirstPosition uint64                 `protobuf:"varint,13,opt,name=first_position,json=firstPosition,proto3" json:"first_position,omitempty"`
 	LastPosition  uint64                 `protobuf:"varint,14,opt,name=last_position,json=lastPosition,proto3" json:"last_position,omitempty"`
-	Withheld      bool                   `protobuf:"varint,15,opt,name=withheld,proto3" json:"withheld,omitempty"` // results are left out: the reader may not see them, or not yet
+	ReplacedBy    string                 `protobuf:"bytes,16,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"` // discarded: the job that was edited out of it
+	Withheld      bool                   `protobuf:"varint,15,opt,name=withheld,proto3" json:"withheld,omitempty"`                      // results are left out: the reader may not see them, or not yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -398,6 +399,13 @@ func (x *Story) GetLastPosition() uint64 {
 		return x.LastPosition
 	}
 	return 0
+}
+
+func (x *Story) GetReplacedBy() string {
+	if x != nil {
+		return x.ReplacedBy
+	}
+	return ""
 }
 
 func (x *Story) GetWithheld() bool {
@@ -1430,7 +1438,7 @@ var File_shardy_audit_v1_story_proto protoreflect.FileDescriptor
 
 const file_shardy_audit_v1_story_proto_rawDesc = "" +
 	"\n" +
-	"\x1bshardy/audit/v1/story.proto\x12\x0fshardy.audit.v1\x1a shardy/event/v1/assignment.proto\x1a\x19shardy/event/v1/job.proto\"\x9b\x04\n" +
+	"\x1bshardy/audit/v1/story.proto\x12\x0fshardy.audit.v1\x1a shardy/event/v1/assignment.proto\x1a\x19shardy/event/v1/job.proto\"\xbc\x04\n" +
 	"\x05Story\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12/\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x19.shardy.audit.v1.JobPhaseR\x05phase\x12,\n" +
@@ -1447,7 +1455,9 @@ const file_shardy_audit_v1_story_proto_rawDesc = "" +
 	"\bunproven\x18\v \x03(\tR\bunproven\x12\x18\n" +
 	"\arecords\x18\f \x01(\x04R\arecords\x12%\n" +
 	"\x0efirst_position\x18\r \x01(\x04R\rfirstPosition\x12#\n" +
-	"\rlast_position\x18\x0e \x01(\x04R\flastPosition\x12\x1a\n" +
+	"\rlast_position\x18\x0e \x01(\x04R\flastPosition\x12\x1f\n" +
+	"\vreplaced_by\x18\x10 \x01(\tR\n" +
+	"replacedBy\x12\x1a\n" +
 	"\bwithheld\x18\x0f \x01(\bR\bwithheld\"\xef\x01\n" +
 	"\x05Round\x12\x14\n" +
 	"\x05round\x18\x01 \x01(\rR\x05round\x12\x13\n" +
