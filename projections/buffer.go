@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/shardy-network/orchestrator/events"
 )
@@ -20,12 +21,13 @@ type buffer struct {
 	spare   []events.Record
 	changed chan struct{} // of capacity 1: something was put
 	space   chan struct{} // of capacity 1: something was taken
+	filled  chan struct{} // of capacity 1: somebody waits for space
 }
 
 func newBuffer(records, bytes int, at events.Position) *buffer {
 	return &buffer{
 		maxRecords: records, maxBytes: bytes, seen: at,
-		changed: make(chan struct{}, 1), space: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), space: make(chan struct{}, 1), filled: make(chan struct{}, 1),
 	}
 }
 
@@ -37,6 +39,7 @@ func (b *buffer) put(ctx context.Context, t events.Tick) error {
 			break
 		}
 		b.mu.Unlock()
+		signal(b.filled)
 		select {
 		case <-b.space:
 		case <-ctx.Done():
@@ -77,6 +80,18 @@ func (b *buffer) take(ctx context.Context) (batch []events.Record, upTo events.P
 	b.mu.Unlock()
 	signal(b.space)
 	return batch, upTo, live, nil
+}
+
+// gather waits until the buffer is full, for so long at most, or until somebody is in a hurry.
+func (b *buffer) gather(ctx context.Context, d time.Duration, hurry <-chan struct{}) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-b.filled:
+	case <-hurry:
+	case <-ctx.Done():
+	}
 }
 
 // more adds to a batch what has come since it was taken.

@@ -24,13 +24,15 @@ type run struct {
 	behind   time.Time     // since when the projection has been behind the watchdog's head; zero: it is not
 	news     chan struct{} // closed and replaced when the projection's place has moved
 	waiters  int           // in waitFor
-	rebuilds []chan error  // those who asked for a rebuild
+	hurry    chan struct{} // of capacity 1: somebody has begun to wait
+	rate     rate
+	rebuilds []chan error // those who asked for a rebuild
 	stop     context.CancelCauseFunc
 }
 
 func newRun(p Projection, log Log, o Options) *run {
 	return &run{
-		p: p, log: log, opts: o, news: make(chan struct{}),
+		p: p, log: log, opts: o.liked(p), news: make(chan struct{}), hurry: make(chan struct{}, 1),
 		status: Status{Name: p.Name(), Position: p.Position()},
 	}
 }
@@ -51,10 +53,14 @@ func (r *run) work(ctx context.Context) error {
 			return err
 		case errors.Is(err, errRebuild):
 			err = r.p.Reset(ctx)
-			r.moved(r.p.Position(), 0)
+			r.begunAnew(err == nil)
 			r.answerRebuilds(err)
 			if err == nil {
 				continue
+			}
+		case errors.Is(err, errLost):
+			if e := r.p.(Loser).Recover(ctx); e != nil {
+				err = e
 			}
 		}
 		r.fail(err)
@@ -75,6 +81,7 @@ func (r *run) attempt(ctx context.Context) error {
 	defer stop(nil)
 	r.mu.Lock()
 	r.stop = stop
+	r.status.Position = r.p.Position() // it moves back when a projection had to begin anew
 	asked := len(r.rebuilds) > 0
 	r.mu.Unlock()
 	if asked {
@@ -97,31 +104,54 @@ func (r *run) attempt(ctx context.Context) error {
 		stop(errors.New("tail ended without a reason"))
 	})
 	wg.Go(func() { r.watch(ctx, stop, b) })
+	if l, ok := r.p.(Loser); ok {
+		lost := l.Lost()
+		wg.Go(func() {
+			select {
+			case <-lost:
+				stop(errLost)
+			case <-ctx.Done():
+			}
+		})
+	}
+	var took time.Duration // by the last Apply
 	for {
 		batch, upTo, live, err := b.take(ctx)
 		if err != nil {
 			return err
 		}
-		if len(batch) < smallBatch && len(batch) > 0 && r.opts.Coalesce > 0 && !r.hurried() {
-			pause(ctx, r.opts.Coalesce)
+		if d := r.patience(len(batch), took); d > 0 {
+			b.gather(ctx, d, r.hurry)
 			if batch, upTo, live, err = b.more(ctx, batch, upTo, live); err != nil {
 				return err
 			}
 		}
+		took = 0
 		if len(batch) > 0 || upTo != r.p.Position() {
+			begin := time.Now()
 			if err := r.p.Apply(ctx, batch, upTo); err != nil {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
 				return err
 			}
+			took = time.Since(begin)
 		}
-		r.mu.Lock()
-		r.status.Live = live
-		r.mu.Unlock()
-		r.moved(upTo, len(batch))
+		r.applied(upTo, len(batch), live, took)
 		b.give(batch)
 	}
+}
+
+// patience is for how long a batch waits for company.
+func (r *run) patience(records int, took time.Duration) time.Duration {
+	if records == 0 || records >= r.opts.MaxBatch || r.opts.Coalesce < 0 || r.hurried() {
+		return 0
+	}
+	d := min(4*took, r.opts.maxCoalesce)
+	if records < smallBatch {
+		d = max(d, r.opts.Coalesce)
+	}
+	return d
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -171,24 +201,49 @@ func (r *run) see(head events.Position) {
 	}
 }
 
-func (r *run) moved(to events.Position, records int) {
+// applied notes a batch.
+func (r *run) applied(to events.Position, records int, live bool, took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.status.Live, r.status.Err = live, nil
 	r.status.Position = to
 	r.status.Records += uint64(records)
 	r.status.Batches++
-	r.status.Err = nil
+	r.status.Busy += took
+	now := time.Now()
+	if records > 0 {
+		r.status.Applied = now
+	}
+	r.rate.add(now, records)
 	if to >= r.status.Head {
 		r.behind = time.Time{}
 	}
+	r.tell()
+}
+
+// tell wakes those who wait for the projection. It must be called with the lock held.
+func (r *run) tell() {
 	close(r.news)
 	r.news = make(chan struct{})
+}
+
+// begunAnew notes that a rebuild has begun.
+func (r *run) begunAnew(ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status.Position = r.p.Position()
+	if ok {
+		r.status.Rebuilds++
+		r.status.Err = nil
+	}
+	r.tell()
 }
 
 func (r *run) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.status.Err, r.status.Live = err, false
+	r.status.LastErr, r.status.LastFail = err, time.Now()
 	r.status.Restarts++
 }
 
@@ -202,6 +257,7 @@ func (r *run) hurried() bool {
 func (r *run) waitFor(ctx context.Context, pos events.Position) error {
 	r.mu.Lock()
 	r.waiters++
+	signal(r.hurry)
 	defer func() {
 		r.mu.Lock()
 		r.waiters--
@@ -250,6 +306,7 @@ func (r *run) report() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.status
+	s.Rate = r.rate.at(time.Now())
 	if !r.behind.IsZero() {
 		s.Behind = time.Since(r.behind)
 	}

@@ -36,6 +36,25 @@ type Projection interface {
 	Reset(ctx context.Context) error
 }
 
+// Batch is how large the batches are that a projection likes when there is much to do. Zero fields mean the runner's.
+type Batch struct {
+	Records, Bytes int
+	// MaxCoalesce is how long a batch may wait for company: as long as the one before took to apply, four times over,
+	// but no longer than this, and not at all while somebody waits for the projection.
+	MaxCoalesce time.Duration
+}
+
+// Batcher is a projection that has likings.
+type Batcher interface{ Batch() Batch }
+
+// Loser is a projection that may find between two batches that it has lost what it had applied.
+type Loser interface {
+	// Lost is closed when that is so; ask again for the next time.
+	Lost() <-chan struct{}
+	// Recover lets it begin anew: Position moves back. The runner calls it as it calls Apply, and reads on from there.
+	Recover(ctx context.Context) error
+}
+
 var (
 	// ErrNoProjection: the runner runs no projection of that name.
 	ErrNoProjection = errors.New("no such projection")
@@ -43,6 +62,8 @@ var (
 	errStalled = errors.New("tail stands still behind the log")
 	// errRebuild ends a tail so that the projection starts anew.
 	errRebuild = errors.New("rebuild was asked for")
+	// errLost ends a tail so that the projection recovers.
+	errLost = errors.New("projection has lost its rows")
 )
 
 // Options tune a runner. The zero value is right for most.
@@ -59,6 +80,23 @@ type Options struct {
 	MinBackoff, MaxBackoff time.Duration
 	// Logger hears of failures. Default: slog.Default().
 	Logger *slog.Logger
+
+	maxCoalesce time.Duration // of a projection that likes large batches
+}
+
+// liked are the options with what the projection likes.
+func (o Options) liked(p Projection) Options {
+	if l, ok := p.(Batcher); ok {
+		b := l.Batch()
+		if b.Records > 0 {
+			o.MaxBatch = b.Records
+		}
+		if b.Bytes > 0 {
+			o.MaxBatchBytes = b.Bytes
+		}
+		o.maxCoalesce = b.MaxCoalesce
+	}
+	return o
 }
 
 func (o Options) withDefaults() Options {
@@ -163,8 +201,14 @@ type Status struct {
 	Behind   time.Duration   // for how long it has been behind the head that the watchdog saw; 0: it is not
 	Records  uint64          // applied by this runner
 	Batches  uint64
-	Restarts uint64 // of its tail, after failures
-	Err      error  // the last failure, nil once something was applied or the tail is live again
+	Rate     float64       // records a second, over the last seconds
+	Busy     time.Duration // in Apply, so far
+	Applied  time.Time     // when the last batch was; zero: none yet
+	Restarts uint64        // of its tail, after failures
+	Err      error         // the last failure, nil once something was applied or the tail is live again
+	LastErr  error         // the last failure, for as long as the runner lives
+	LastFail time.Time     // when that was
+	Rebuilds uint64        // that were asked for and begun
 }
 
 // Status tells how the projections fare, in the order they were given in.
