@@ -193,7 +193,23 @@ func (t *Tree) find(ctx context.Context, stream string, rev uint64) (events.Reco
 		if err != nil {
 			return events.Record{}, err
 		}
+		if r.Rev == rev && r.Pos == 0 {
+			return t.findInAll(ctx, stream, rev)
+		}
 		if r.Rev == rev {
+			return r, nil
+		}
+	}
+	return events.Record{}, fmt.Errorf("%w: %s revision %d", ErrNotLeaf, stream, rev)
+}
+
+// findInAll is for old servers, which tell positions only to those who read the whole log.
+func (t *Tree) findInAll(ctx context.Context, stream string, rev uint64) (events.Record, error) {
+	for r, err := range t.log.ReadAll(ctx, 0, events.Filter{Streams: []string{stream}}) {
+		if err != nil {
+			return events.Record{}, err
+		}
+		if r.Stream == stream && r.Rev == rev && r.Pos > 0 {
 			return r, nil
 		}
 	}
