@@ -26,7 +26,7 @@ type Role uint8
 const (
 	RoleViewer   Role = iota + 1 // sees
 	RoleOperator                 // acts on workers and work
-	RoleAdmin                    // rebuilds projections, reads the configuration
+	RoleAdmin                    // rebuilds projections, and sees what is hidden until a job is decided
 )
 
 func (r Role) String() string {
@@ -216,4 +216,10 @@ func (d *Dashboard) setCookie(w http.ResponseWriter, r *http.Request, name, valu
 		c.MaxAge = -1
 	}
 	http.SetCookie(w, c)
+}
+
+func (s *sessions) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.byID)
 }

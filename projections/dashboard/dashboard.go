@@ -101,6 +101,7 @@ type Dashboard struct {
 	sessions *sessions
 	logins   *attempts
 	atWork   chan struct{} // a slot for each request at work
+	rates    rates
 	flashKey [32]byte
 	begin    time.Time
 	handler  http.Handler

@@ -21,6 +21,7 @@ var (
 	errForbidden   = errors.New("the role does not allow this")
 	errNoSession   = errors.New("not logged in")
 	errForeignForm = errors.New("the form was sent by another site")
+	errReadOnly    = errors.New("this dashboard is for reading only")
 	errBusy        = errors.New("too many requests at once")
 	errStreams     = errors.New("too many live pages at once")
 	errClosing     = errors.New("the server is closing")
@@ -48,6 +49,7 @@ var troubles = []struct {
 }{
 	{errNoSession, trouble{Status: http.StatusUnauthorized, Title: "Not logged in", Text: "The session has ended.", Hint: "Log in again."}},
 	{errForbidden, trouble{Status: http.StatusForbidden, Title: "Not allowed", Text: "Your role does not allow this.", Hint: "Ask for a token with the right role."}},
+	{errReadOnly, trouble{Status: http.StatusForbidden, Title: "Reading only", Text: "This dashboard is for reading only."}},
 	{errForeignForm, trouble{Status: http.StatusForbidden, Title: "Not from here", Text: "This form was sent by another site, so nothing was done.", Hint: "Open the page here and send the form again."}},
 	{errBusy, trouble{Status: http.StatusServiceUnavailable, Title: "Busy", Text: "Too many requests are at work at once.", Again: true}},
 	{errStreams, trouble{Status: http.StatusServiceUnavailable, Title: "Busy", Text: "Too many live pages are open at once.", Again: true}},

@@ -78,10 +78,11 @@ func loadTemplates(a *assets) (templates, error) {
 		"ago": ago, "exact": exact, "lasting": lasting, "bytes": sizeOf, "count": anyCount, "rate": rateOf, "gflops": gflops,
 		"short": shortID, "shorthex": shortKey, "plain": plain, "clip": func(n int, s string) string { return clip(plain(s), n) },
 		"words": words, "iso": func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
-		"badge": func(t, s string) badge { return badge{tone(t), s} }, "when": when,
+		"micros": time.UnixMicro,
+		"badge":  func(t, s string) badge { return badge{tone(t), s} }, "when": when,
 		"job": linkJob, "pipeline": linkPipeline, "worker": linkWorker, "stream": linkStream, "event": linkEvent,
 	})
-	t, err := t.ParseFS(templateFiles, "templates/layout.html", "templates/partials.html")
+	t, err := t.ParseFS(templateFiles, "templates/layout.html", "templates/partials.html", "templates/work.html")
 	return templates{t}, err
 }
 
@@ -126,6 +127,9 @@ func (d *Dashboard) send(w http.ResponseWriter, status int, s *screen, f frame) 
 // renderBare answers with a page that needs no right: login, an error.
 func (d *Dashboard) renderBare(w http.ResponseWriter, r *http.Request, status int, name, title string, view any) {
 	f := d.frame(w, r, page{name: name, title: title})
+	if name == "error" && f.Viewer.Role > 0 {
+		f.Nav = "none" // of its entries; the navigation is there
+	}
 	f.View = view
 	if err := d.send(w, status, d.screens[name], f); err != nil {
 		d.log.Error("dashboard page failed", "page", name, "error", err)

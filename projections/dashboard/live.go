@@ -3,8 +3,10 @@ package dashboard
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,8 +35,17 @@ type fragment struct {
 	sum  [sha256.Size]byte
 }
 
-// id is what a browser names when it comes back.
-func (f *fragment) id() string { return strconv.FormatUint(uint64(f.at), 10) }
+// id is what a browser names when it comes back: the place of the read model, and what the rendering looked like.
+func (f *fragment) id() string {
+	return strconv.FormatUint(uint64(f.at), 10) + "-" + hex.EncodeToString(f.sum[:4])
+}
+
+// seenBy reports whether a browser that names a place, or an id, has nothing to gain from the fragment. Pages that also
+// change with time need the same id.
+func (f *fragment) seenBy(id string, timed bool) bool {
+	at, _, _ := strings.Cut(id, "-")
+	return id == f.id() || !timed && at == strconv.FormatUint(uint64(f.at), 10)
+}
 
 // room renders one page for its readers, while it has any.
 type room struct {
@@ -210,4 +221,10 @@ func (r *room) see() (*fragment, error, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.last, r.err, r.news
+}
+
+func (l *live) count() (streams, rooms int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.streams, len(l.rooms)
 }

@@ -11,6 +11,10 @@ type subject struct {
 func (d *Dashboard) subjects() []subject {
 	return []subject{
 		{pages: d.overviewPages()},
+		{pages: d.workersPages()},
+		{pages: d.workerPages(), actions: d.workerActions()},
+		{pages: d.projectionPages(), actions: d.projectionActions()},
+		{pages: d.diagnosticsPages()},
 	}
 }
 

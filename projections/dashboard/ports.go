@@ -103,11 +103,15 @@ type LiveWorker struct {
 	Node     string // process that it is connected to; empty: this one
 }
 
-// Section is a table of diagnostics.
+// Section is a part of the diagnostics: names with values, or a table, or a text. What is empty is left out.
 type Section struct {
 	Title string
 	Note  string // one sentence under the title; may be empty
 	Rows  []SectionRow
+
+	Columns []string   // of Table; a title that ends in "#" is one of numbers
+	Table   [][]string // for example the busiest shards; at most 512 lines are shown
+	Text    string     // for example the stack of the last panic
 }
 
 // SectionRow is a value with its name. Origin says where a configured value came from: flag, environment, file,

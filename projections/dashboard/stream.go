@@ -10,7 +10,7 @@ import (
 // sinceParam is the place that the page was rendered at, for the first connection; later ones name Last-Event-ID.
 const sinceParam = "since"
 
-// serveLive streams the changes of a page: each event is the whole live block, its id the place of the read model.
+// serveLive streams the changes of a page: each event is the whole live block, its id begins with the place of the read model.
 // A reader that comes back and has missed nothing is sent nothing.
 func (d *Dashboard) serveLive(s *screen) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -64,7 +64,7 @@ func (d *Dashboard) stream(w *streamWriter, r *http.Request, room *room, who vis
 				return
 			}
 		case frag == nil || sent != nil && frag.sum == sent.sum:
-		case sent == nil && frag.id() == seen && room.screen.page.every == 0:
+		case sent == nil && frag.seenBy(seen, room.screen.page.every > 0):
 			sent = frag // the reader has this one
 		default:
 			if w.event(frag.id(), "", frag.body) != nil {
