@@ -112,14 +112,15 @@ func (c *comparer) finish(broken error) {
 		c.found.add(at(Truncated, size, c.tiles.edge.size-c.shift-size, nil, "%s missing at the end of the log; %s",
 			count(int(c.tiles.edge.size-c.shift-size), "record"), last))
 	}
-	good := int64(0) // below this everything leads to a checkpoint
+	var good, outside int64 // below these everything leads to a kept checkpoint, or to one from outside
 	for _, m := range c.marks {
 		switch {
-		case m.reached && m.matches:
+		case m.matches && m.outside >= 0:
+			outside = m.checkpoint.Size
+		case m.matches:
 			good = m.checkpoint.Size
-			continue
 		case m.outside >= 0:
-			c.outsideFinding(m, good, last)
+			c.outsideFinding(m, outside, last)
 		case c.leafs > 0: // said already
 		case !m.reached:
 			c.leafs++
