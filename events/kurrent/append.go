@@ -158,7 +158,7 @@ func proposed(d *events.Draft) *streams.AppendReq_ProposedMessage {
 // conflict is the refusal of an expectation that cannot hold, with the stream as it is.
 func (l *Log) conflict(ctx context.Context, stream string, want events.Expect) error {
 	c := &events.Conflict{Stream: stream, Want: want, Got: events.Absent}
-	last, _, err := l.page(ctx, &query{stream: stream, back: true, fromEnd: true, limit: 1}, nil)
+	last, _, err := l.page(ctx, &query{stream: stream, back: true, fromEnd: true, limit: 1})
 	switch {
 	case errors.Is(err, events.ErrNotFound):
 	case err != nil:
@@ -183,7 +183,7 @@ func (l *Log) repeated(ctx context.Context, c *events.Conflict, evs []events.Dra
 	found := 0
 	var first events.Appended
 	for found < len(evs) {
-		rs, more, err := l.page(ctx, q, nil)
+		rs, more, err := l.page(ctx, q)
 		if errors.Is(err, events.ErrNotFound) {
 			return events.Appended{}, false, nil
 		}
@@ -221,7 +221,7 @@ func (l *Log) Delete(ctx context.Context, stream string, want events.Expect) err
 
 func (l *Log) delete(ctx context.Context, stream string, want events.Expect) error {
 	// A server deletes what is not there without a word.
-	last, _, err := l.page(ctx, &query{stream: stream, back: true, fromEnd: true, limit: 1}, nil)
+	last, _, err := l.page(ctx, &query{stream: stream, back: true, fromEnd: true, limit: 1})
 	got := events.Absent
 	switch {
 	case err != nil && !errors.Is(err, events.ErrNotFound):

@@ -145,9 +145,7 @@ func (f *feed) place(ctx context.Context) (events.Position, error) {
 	if begun {
 		return upto, nil
 	}
-	c, cancel := f.l.bound(ctx)
-	defer cancel()
-	head, err := f.l.head(c)
+	head, err := f.l.head(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -236,9 +234,7 @@ func (f *feed) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 			cancel(errSilent)
 			return
 		}
-		c, done := f.l.bound(ctx)
-		h, err := f.l.head(c)
-		done()
+		h, err := f.l.head(ctx)
 		if err != nil {
 			h = 0 // the outage is not the watchdog's to judge
 		}

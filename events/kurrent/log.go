@@ -39,7 +39,10 @@ type Log struct {
 	calls  sync.WaitGroup // calls in flight; Add only under mu and while not closed
 }
 
-var _ events.Log = (*Log)(nil)
+var (
+	_ events.Log      = (*Log)(nil)
+	_ events.Backward = (*Log)(nil)
+)
 
 // Open connects to the server that a connection string names: esdb://, esdb+discover://, or the same with kurrentdb.
 // It waits for the server until ctx ends, so that the order in which both are started does not matter, and returns at
@@ -80,18 +83,14 @@ func (l *Log) await(ctx context.Context) error {
 	var last error
 	for {
 		_, err := l.Head(ctx)
+		if ctx.Err() != nil && last != nil {
+			return last // says more than that the time is over
+		}
 		if err == nil || !errors.Is(err, events.ErrUnavailable) {
 			return err
 		}
-		if last == nil {
-			l.log.Warn("log is not there yet", "error", err)
-		}
-		if ctx.Err() == nil || last == nil {
-			last = err
-		}
-		if pause(ctx, retryPause) != nil {
-			return last
-		}
+		last = err
+		_ = pause(ctx, retryPause)
 	}
 }
 

@@ -26,6 +26,7 @@ type query struct {
 	stream  string
 	rev     uint64          // of a stream: the first to read
 	after   events.Position // of the whole log: the last not to read
+	before  events.Position // the same, backwards
 	back    bool
 	fromEnd bool
 	limit   int // events; 0: a full page
@@ -39,30 +40,31 @@ func (q *query) size() int {
 	return pageEvents
 }
 
-// page reads one page into buf, and says whether there may be more. The whole log's page is not filtered.
-func (l *Log) page(ctx context.Context, q *query, buf []events.Record) (rs []events.Record, more bool, err error) {
+// page reads one page and says whether there may be more. With an error comes what was good before it. The whole log's
+// page is not filtered.
+func (l *Log) page(ctx context.Context, q *query) (rs []events.Record, more bool, err error) {
 	select {
 	case l.slots <- struct{}{}:
 		defer func() { <-l.slots }()
 	case <-ctx.Done():
-		return buf, false, unavailable("too many reads")
+		return rs, false, unavailable("too many reads")
 	}
 	cc, err := l.reads.conn(ctx)
 	if err != nil {
-		return buf, false, err
+		return rs, false, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var trailer metadata.MD
 	s, err := streams.NewStreamsClient(cc).Read(l.preferring(ctx), q.request(), grpc.Trailer(&trailer))
 	if err != nil {
-		return buf, false, typed(err, trailer, q.stream)
+		return rs, false, typed(err, trailer, q.stream)
 	}
 	size, seen := 0, 0
 	for {
 		resp, err := s.Recv()
 		if errors.Is(err, io.EOF) {
-			return buf, seen >= q.size(), nil
+			return rs, seen >= q.size(), nil
 		}
 		if err != nil {
 			err = typed(err, trailer, q.stream)
@@ -70,25 +72,25 @@ func (l *Log) page(ctx context.Context, q *query, buf []events.Record) (rs []eve
 			if errors.As(err, &no) {
 				err = errors.Join(err, l.reads.follow(cc, no.addr))
 			}
-			return buf, false, err
+			return rs, false, err
 		}
 		if resp.GetStreamNotFound() != nil {
-			return buf, false, events.ErrNotFound
+			return rs, false, events.ErrNotFound
 		}
 		if resp.GetEvent() == nil {
 			continue // news of newer servers
 		}
 		r, err := record(resp.GetEvent())
 		if err != nil {
-			return buf, false, err
+			return rs, false, err
 		}
 		seen++
-		if q.stream == "" && !q.back && r.Pos <= q.after {
-			continue // the server begins with the event that was asked from
+		if q.stream == "" && (!q.back && r.Pos <= q.after || q.back && !q.fromEnd && r.Pos >= q.before) {
+			continue // a server may begin with the event that was asked from
 		}
-		buf = append(buf, r)
+		rs = append(rs, r)
 		if size += len(r.Data) + len(r.Meta); size >= pageBytes {
-			return buf, true, nil
+			return rs, true, nil
 		}
 	}
 }
@@ -114,7 +116,7 @@ func (q *query) request() *streams.ReadReq {
 	}
 	o.CountOption = &streams.ReadReq_Options_Count{Count: count}
 	if q.stream == "" {
-		o.StreamOption = allFrom(q.after, q.fromEnd)
+		o.StreamOption = allFrom(max(q.after, q.before), q.fromEnd || q.before == maxRev)
 		return &streams.ReadReq{Options: o}
 	}
 	so := &streams.ReadReq_Options_StreamOptions{StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(q.stream)}}
@@ -148,25 +150,25 @@ func (l *Log) Head(ctx context.Context) (events.Position, error) {
 		return 0, err
 	}
 	defer l.calls.Done()
-	c, cancel := l.bound(ctx)
-	defer cancel()
-	head, err := l.head(c)
-	return head, l.fault(ctx, err)
+	return l.head(ctx)
 }
 
 func (l *Log) head(ctx context.Context) (events.Position, error) {
-	last, _, err := l.page(ctx, &query{back: true, fromEnd: true, limit: 1}, nil)
+	last, _, err := l.bounded(ctx, &query{back: true, fromEnd: true, limit: 1})
 	if err != nil || len(last) == 0 {
 		return 0, err
 	}
 	return last[0].Pos, nil
 }
 
-// bounded reads one page within a call's time.
-func (l *Log) bounded(ctx context.Context, q *query, buf []events.Record) ([]events.Record, bool, error) {
+// bounded reads one page within a call's time. A page whose connection was lost is read again once.
+func (l *Log) bounded(ctx context.Context, q *query) ([]events.Record, bool, error) {
 	c, cancel := l.bound(ctx)
 	defer cancel()
-	rs, more, err := l.page(c, q, buf)
+	rs, more, err := l.page(c, q)
+	if errors.Is(err, events.ErrUnavailable) && c.Err() == nil {
+		rs, more, err = l.page(c, q)
+	}
 	return rs, more, l.fault(ctx, err)
 }
 
@@ -182,7 +184,7 @@ func (l *Log) Read(ctx context.Context, stream string, span events.Span) iter.Se
 		for more := true; more; {
 			var rs []events.Record
 			var err error
-			rs, more, err = l.bounded(ctx, q, nil)
+			rs, more, err = l.bounded(ctx, q)
 			if !l.yieldAll(ctx, rs, yield) {
 				return
 			}
@@ -243,7 +245,7 @@ func (l *Log) ReadAll(ctx context.Context, after events.Position, f events.Filte
 		q := &query{after: after}
 		for more := true; more && q.after < head; {
 			var rs []events.Record
-			rs, more, err = l.bounded(ctx, q, nil)
+			rs, more, err = l.bounded(ctx, q)
 			if len(rs) > 0 {
 				q.after = rs[len(rs)-1].Pos
 			}
@@ -270,4 +272,32 @@ func until(rs []events.Record, head events.Position, f *events.Filter) []events.
 		}
 	}
 	return kept
+}
+
+// ReadAllBack yields the events before a position that are there when it begins, newest first. It shows deleted
+// streams too.
+func (l *Log) ReadAllBack(ctx context.Context, before events.Position, f events.Filter) iter.Seq2[events.Record, error] {
+	return func(yield func(events.Record, error) bool) {
+		if err := l.begin(ctx); err != nil {
+			yield(events.Record{}, err)
+			return
+		}
+		defer l.calls.Done()
+		q := &query{back: true, before: min(before, maxRev)}
+		for more := true; more && q.before > 0; {
+			var rs []events.Record
+			var err error
+			rs, more, err = l.bounded(ctx, q)
+			if len(rs) > 0 {
+				q.before = rs[len(rs)-1].Pos
+			}
+			if !l.yieldAll(ctx, until(rs, maxRev, &f), yield) {
+				return
+			}
+			if err != nil {
+				yield(events.Record{}, err)
+				return
+			}
+		}
+	}
 }

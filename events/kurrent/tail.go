@@ -2,6 +2,7 @@ package kurrent
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"time"
@@ -43,7 +44,7 @@ type tail struct {
 	told  events.Position // the last place that the reader knows
 	live  bool
 	batch []events.Record
-	stuck time.Time // since when history has not gone on, although the feed has
+	stuck time.Time // since when history has not gone on
 }
 
 // step yields what there is, from the feed or else from history, or waits for more.
@@ -75,24 +76,28 @@ func (t *tail) step(ctx context.Context, yield func(events.Tick, error) bool) (m
 	return true, nil
 }
 
-// history reads a page behind what the feed has.
+// history reads a page of what the feed no longer has.
 func (t *tail) history(ctx context.Context, yield func(events.Tick, error) bool) (bool, error) {
-	rs, _, err := t.l.bounded(ctx, &query{after: t.at}, nil)
+	rs, _, err := t.l.bounded(ctx, &query{after: t.at})
 	if more, endErr := t.yield(ctx, rs, false, yield); !more || endErr != nil {
 		return more, endErr
 	}
-	switch {
-	case err != nil:
-		return false, err
-	case len(rs) > 0:
+	if len(rs) > 0 {
 		t.stuck = time.Time{}
-		return true, nil
-	case t.stuck.IsZero():
-		t.stuck = time.Now()
-	case time.Since(t.stuck) > t.l.opts.CallTimeout:
-		return false, unavailable("the node that is read from is behind")
+		if err == nil {
+			return true, nil
+		}
 	}
-	// The feed knows of events that this node does not have yet.
+	if err == nil {
+		err = unavailable("the node that is read from is behind")
+	}
+	if t.stuck.IsZero() {
+		t.stuck = time.Now()
+	}
+	if !errors.Is(err, events.ErrUnavailable) || time.Since(t.stuck) >= t.l.opts.CallTimeout {
+		return false, err
+	}
+	// An outage, or the feed knows of events that this node does not have yet.
 	_ = pause(ctx, retryPause)
 	return true, nil
 }

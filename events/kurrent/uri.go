@@ -30,9 +30,12 @@ var settings = map[string]func(value string) error{
 	"keepaliveinterval":    orOff(within(10_000, 3_600_000)),
 	"keepalivetimeout":     orOff(within(100, 3_600_000)),
 	"defaultdeadline":      within(100, 600_000),
-	"connectionname":       func(string) error { return nil }, // of other clients; no meaning here
-	"throwonappendfailure": oneOf("true", "false"),            // the same
+	"connectionname":       func(string) error { return nil },
+	"throwonappendfailure": oneOf("true", "false"),
 }
+
+// foreign settings mean something to other clients alone.
+var foreign = map[string]bool{"connectionname": true, "throwonappendfailure": true}
 
 // parseURI reads a connection string. kurrentdb is another word for esdb.
 func parseURI(uri string) (*esdb.Configuration, error) {
@@ -48,7 +51,8 @@ func parseURI(uri string) (*esdb.Configuration, error) {
 	default:
 		return nil, fmt.Errorf("%w: the scheme is none of esdb, esdb+discover, kurrentdb, kurrentdb+discover", ErrURI)
 	}
-	if err := checkSettings(rest); err != nil {
+	rest, err := checkSettings(rest)
+	if err != nil {
 		return nil, err
 	}
 	cfg, err := esdb.ParseConnectionString(scheme + "://" + rest)
@@ -62,25 +66,32 @@ func parseURI(uri string) (*esdb.Configuration, error) {
 	return cfg, nil
 }
 
-func checkSettings(rest string) error {
+// checkSettings returns what follows the scheme without settings that are foreign.
+func checkSettings(rest string) (string, error) {
 	if strings.Contains(rest, "#") {
-		return fmt.Errorf("%w: unescaped #", ErrURI)
+		return "", fmt.Errorf("%w: unescaped #", ErrURI)
 	}
-	_, query, _ := strings.Cut(rest, "?")
+	place, query, _ := strings.Cut(rest, "?")
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return fmt.Errorf("%w: settings are not key=value", ErrURI)
+		return "", fmt.Errorf("%w: settings are not key=value", ErrURI)
 	}
 	for key, vs := range values {
 		check, ok := settings[strings.ToLower(key)]
 		if !ok || len(vs) != 1 {
-			return fmt.Errorf("%w: a setting is unknown or given twice", ErrURI)
+			return "", fmt.Errorf("%w: a setting is unknown or given twice", ErrURI)
 		}
 		if err := check(vs[0]); err != nil {
-			return fmt.Errorf("%w: setting %s: %w", ErrURI, key, err)
+			return "", fmt.Errorf("%w: setting %s: %w", ErrURI, key, err)
+		}
+		if foreign[strings.ToLower(key)] {
+			delete(values, key)
 		}
 	}
-	return nil
+	if len(values) == 0 {
+		return place, nil
+	}
+	return place + "?" + values.Encode(), nil
 }
 
 func oneOf(words ...string) func(string) error {
