@@ -26,6 +26,8 @@ import (
 	"github.com/shardy-network/orchestrator/gateway/operator"
 	"github.com/shardy-network/orchestrator/projections"
 	"github.com/shardy-network/orchestrator/projections/metrics"
+	"github.com/shardy-network/orchestrator/projections/readmodel"
+	"github.com/shardy-network/orchestrator/projections/transparency"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
@@ -40,6 +42,8 @@ type Orchestrator struct {
 	blobs     *blobs.Store
 	runner    *projections.Runner
 	open      *projections.OpenWork
+	model     *readmodel.Model
+	tree      *transparency.Tree
 	metrics   *metrics.Metrics
 	host      *host.Host
 	door      *gateway.Door
@@ -255,6 +259,9 @@ func (o *Orchestrator) listen(ctx context.Context) (err error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /ws/worker", o.door)
 	mux.Handle("GET /metrics", o.api.Protect(o.metrics))
+	for _, path := range []string{"GET /checkpoint", "GET /tile/", "GET /proof/"} {
+		mux.Handle(path, o.api.Local(o.tree.Handler()))
+	}
 	mux.Handle("/", o.api)
 	o.server = operator.NewServer(mux)
 	o.onClose(o.server.Close)

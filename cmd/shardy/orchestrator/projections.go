@@ -8,7 +8,9 @@ import (
 
 	"github.com/shardy-network/orchestrator/projections"
 	"github.com/shardy-network/orchestrator/projections/metrics"
+	"github.com/shardy-network/orchestrator/projections/readmodel"
 	"github.com/shardy-network/orchestrator/projections/traces"
+	"github.com/shardy-network/orchestrator/projections/transparency"
 )
 
 // buildProjections opens what is derived from the log, sets it running, and waits for the list of open work to reach the
@@ -19,7 +21,9 @@ func (o *Orchestrator) buildProjections(ctx context.Context) error {
 		return err
 	}
 	var all []projections.Projection
-	for _, open := range []func(context.Context) (projections.Projection, error){o.openWork, o.openMetrics, o.openTraces} {
+	for _, open := range []func(context.Context) (projections.Projection, error){
+		o.openWork, o.openModel, o.openTree, o.openMetrics, o.openTraces,
+	} {
 		p, err := open(ctx)
 		if err != nil {
 			return err
@@ -59,6 +63,26 @@ func (o *Orchestrator) openWork(ctx context.Context) (_ projections.Projection, 
 	}
 	o.onClose(o.open.Close)
 	return o.open, nil
+}
+
+// openModel opens what lists and screens are made from. It is rebuilt from the log when it is not of this log.
+func (o *Orchestrator) openModel(ctx context.Context) (_ projections.Projection, err error) {
+	o.model, err = readmodel.Open(ctx, o.inDataDir("readmodel.db"), o.log, readmodel.Options{Logger: o.cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("read model: %w", err)
+	}
+	o.onClose(o.model.Close)
+	return o.model, nil
+}
+
+// openTree opens the Merkle tree that makes tampering with the log evident.
+func (o *Orchestrator) openTree(ctx context.Context) (_ projections.Projection, err error) {
+	o.tree, err = transparency.Open(ctx, o.inDataDir("tree"), o.log, o.key, transparency.Options{Logger: o.cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("log tree: %w", err)
+	}
+	o.onClose(o.tree.Close)
+	return o.tree, nil
 }
 
 // openMetrics counts from the present head on.
