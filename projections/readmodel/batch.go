@@ -28,7 +28,7 @@ type batch struct {
 	attempts  []*attempt
 	turns     []turn
 	pipelines []*pipeline
-	holes     []hole
+	holes     []holeTurn
 	workers   []*worker
 	sessions  []sessionTurn
 	modules   []module

@@ -22,7 +22,8 @@ const (
 	walkPipelinesTenant = `SELECT seq FROM pipelines INDEXED BY pipelines_tenant WHERE tenant = ?7 AND state = ?6` + pipelineRest
 	fetchPipeline       = `SELECT ` + pipelineColumns + pipelineFrom + `WHERE p.seq = ?`
 	pipelineByID        = `SELECT ` + pipelineColumns + `, p.begun` + pipelineFrom + `WHERE p.id = ?`
-	jobOfChunk          = `SELECT state, verdict FROM jobs WHERE id = ?`
+	jobOfChunk          = `SELECT seq, state, verdict FROM jobs WHERE id = ?`
+	discardTurn         = `SELECT data FROM turns WHERE job = ? AND type = 'JobDiscarded' ORDER BY seq DESC LIMIT 1`
 )
 
 var pipelineStates = []operatorv1.PipelineState{
@@ -193,14 +194,7 @@ func (m *Model) Chunks(ctx context.Context, pipeline string, stage, from uint32,
 	err = m.read(ctx, func(c *conn) error {
 		for n := uint64(from); n < end; n++ {
 			chunk := Chunk{Chunk: uint32(n), Job: pipelineroom.JobID(pipeline, stage, uint32(n))}
-			_, err := c.one(ctx, jobOfChunk, []any{chunk.Job}, func(r row) {
-				chunk.State = operatorv1.JobState(r.int(0))
-				var f eventv1.TaskVerified
-				if data := r.blob(1); len(data) > 0 && proto.Unmarshal(data, &f) == nil {
-					chunk.Output = f.GetOutput()
-				}
-			})
-			if err != nil {
+			if err := chunk.read(ctx, c); err != nil {
 				return err
 			}
 			rows = append(rows, chunk)
@@ -208,4 +202,36 @@ func (m *Model) Chunks(ctx context.Context, pipeline string, stage, from uint32,
 		return nil
 	})
 	return rows, err
+}
+
+// maxEdits bounds the jobs that are followed from a chunk's first one to the one edited out of it, and so on.
+const maxEdits = 16
+
+// read looks for the job that stands for the chunk now.
+func (x *Chunk) read(ctx context.Context, c *conn) error {
+	for range maxEdits {
+		seq := int64(0)
+		_, err := c.one(ctx, jobOfChunk, []any{x.Job}, func(r row) {
+			seq, x.State = r.int(0), operatorv1.JobState(r.int(1))
+			var f eventv1.TaskVerified
+			if data := r.blob(2); len(data) > 0 && proto.Unmarshal(data, &f) == nil {
+				x.Output = f.GetOutput()
+			}
+		})
+		if err != nil || x.State != discarded {
+			return err
+		}
+		heir := ""
+		_, err = c.one(ctx, discardTurn, []any{seq}, func(r row) {
+			var f eventv1.JobDiscarded
+			if proto.Unmarshal(r.blob(0), &f) == nil {
+				heir = f.GetReplacedBy()
+			}
+		})
+		if err != nil || heir == "" {
+			return err
+		}
+		x.Job, x.State = heir, operatorv1.JobState_JOB_STATE_UNSPECIFIED
+	}
+	return nil
 }

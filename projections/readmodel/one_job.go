@@ -126,7 +126,7 @@ func (v *jobView) turn(fact events.Fact, at int64) {
 			Round: f.GetRound(), Wave: 1, FirstSlot: f.GetFirstSlot(), Slots: f.GetSlots(), Opened: timeOf(at), Why: "requeued by " + f.GetBy() + ": " + f.GetReason(),
 		})
 	case *eventv1.JobDiscarded:
-		v.job.By = f.GetBy()
+		v.job.By, v.job.ReplacedBy = f.GetBy(), f.GetReplacedBy()
 	case *eventv1.JobCancelled:
 		v.job.By = f.GetBy()
 	}

@@ -39,8 +39,8 @@ type stage struct {
 	holes                          map[uint32]bool // chunks whose job is a dead letter; nil: not read yet
 }
 
-// hole is a chunk that has, or has no longer, a dead letter for a job.
-type hole struct {
+// holeTurn is a chunk that has, or has no longer, a dead letter for a job.
+type holeTurn struct {
 	pipeline     int64
 	stage, chunk uint32
 	there        bool
@@ -87,6 +87,8 @@ func (b *batch) foldPipeline(id string, fact events.Fact) {
 		}
 	case *eventv1.JobsSettled:
 		b.settled(p, f)
+	case *eventv1.ChunksReopened:
+		b.reopened(p, f)
 	case *eventv1.StageCompleted:
 		if s := p.at(f.GetStage()); s != nil {
 			s.completed, s.touched = b.at, true
@@ -137,35 +139,67 @@ func (p *pipeline) at(n uint32) *stage {
 	return &p.progress[i]
 }
 
+// holesOf are a stage's holes, nil when they cannot be read.
+func (b *batch) holesOf(p *pipeline, s *stage) map[uint32]bool {
+	if s.holes == nil {
+		holes, err := b.s.readHoles(b.ctx, p.seq, s.stage)
+		if err != nil {
+			b.fail(err)
+			return nil
+		}
+		s.holes = holes
+	}
+	return s.holes
+}
+
 // settled counts a batch of chunks. A chunk that was a hole and is settled again fills it.
 func (b *batch) settled(p *pipeline, f *eventv1.JobsSettled) {
 	s := p.at(f.GetStage())
 	if s == nil {
 		return
 	}
-	s.touched = true
-	if s.holes == nil {
-		holes, err := b.s.readHoles(b.ctx, p.seq, s.stage)
-		if err != nil {
-			b.fail(err)
-			return
-		}
-		s.holes = holes
+	holes := b.holesOf(p, s)
+	if holes == nil {
+		return
 	}
+	s.touched = true
 	for _, j := range f.GetJobs() {
-		was := s.holes[j.GetChunk()]
+		hole := holes[j.GetChunk()]
 		switch {
-		case was && j.GetVerified():
-			delete(s.holes, j.GetChunk())
-			s.failed--
-			b.holes = append(b.holes, hole{p.seq, s.stage, j.GetChunk(), false})
-		case !was && j.GetVerified():
+		case hole && j.GetVerified():
+			b.fill(p, s, j.GetChunk())
+		case !hole && j.GetVerified():
 			s.settled++
-		case !was:
-			s.holes[j.GetChunk()] = true
+		case !hole:
+			holes[j.GetChunk()] = true
 			s.settled++
 			s.failed++
-			b.holes = append(b.holes, hole{p.seq, s.stage, j.GetChunk(), true})
+			b.holes = append(b.holes, holeTurn{p.seq, s.stage, j.GetChunk(), true})
+		}
+	}
+}
+
+func (b *batch) fill(p *pipeline, s *stage, chunk uint32) {
+	delete(s.holes, chunk)
+	s.failed--
+	b.holes = append(b.holes, holeTurn{p.seq, s.stage, chunk, false})
+}
+
+// reopened takes back what chunks were settled with: holes are waited for again.
+func (b *batch) reopened(p *pipeline, f *eventv1.ChunksReopened) {
+	s := p.at(f.GetStage())
+	if s == nil {
+		return
+	}
+	holes := b.holesOf(p, s)
+	if holes == nil {
+		return
+	}
+	s.touched = true
+	for _, c := range f.GetChunks() {
+		if holes[c.GetChunk()] {
+			b.fill(p, s, c.GetChunk())
+			s.settled--
 		}
 	}
 }

@@ -47,6 +47,7 @@ type Job struct {
 	Verdict    *eventv1.TaskVerified    // nil: none
 	DeadLetter *eventv1.JobDeadLettered // nil: it is none
 	By         string                   // who cancelled or discarded it
+	ReplacedBy string                   // discarded only: the job that was edited out of it; Spec.Replaces is the way back
 	Refereeing bool                     // the referee was asked and has not answered
 	Referee    *eventv1.RefereeDecided  // of the round; nil: not asked, or no answer yet
 
