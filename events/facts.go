@@ -29,7 +29,7 @@ var facts = []Fact{
 	&eventv1.WorkerDisconnected{}, &eventv1.ReliabilityChanged{}, &eventv1.WorkerDrained{}, &eventv1.WorkerBanned{},
 	&eventv1.WorkerReinstated{},
 
-	&eventv1.PipelineSubmitted{}, &eventv1.StageStarted{}, &eventv1.JobsSettled{}, &eventv1.StageCompleted{},
+	&eventv1.PipelineSubmitted{}, &eventv1.StageStarted{}, &eventv1.JobsSettled{}, &eventv1.ChunksReopened{}, &eventv1.StageCompleted{},
 	&eventv1.PipelineCompleted{}, &eventv1.PipelineFailed{}, &eventv1.PipelineCancelled{},
 
 	&eventv1.ModuleAdmitted{}, &eventv1.ModuleRefused{}, &eventv1.PolicyChanged{}, &eventv1.ShardTaken{},

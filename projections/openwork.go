@@ -153,7 +153,7 @@ func (w *OpenWork) Name() string { return "open-work" }
 func (w *OpenWork) Filter() events.Filter {
 	return events.Filter{Types: []string{
 		"JobSubmitted", "TaskVerified", "JobDeadLettered", "JobRequeued", "JobDiscarded", "JobCancelled",
-		"Pipeline", "StageStarted", "JobsSettled",
+		"Pipeline", "StageStarted", "JobsSettled", "ChunksReopened",
 		"Worker", "ProfileReported", "ChallengePassed", "ChallengeFailed", "AdmissionRejected", "TierChanged", "ReliabilityChanged",
 		"ModuleAdmitted",
 	}}

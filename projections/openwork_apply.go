@@ -165,6 +165,13 @@ func (w *OpenWork) applyPipeline(id string, r *events.Record, fact events.Fact) 
 				p.Failed++
 			}
 		}
+	case *eventv1.ChunksReopened:
+		for _, c := range f.GetChunks() {
+			if c.GetHole() && f.GetStage() == p.GetStage() {
+				p.Settled--
+				p.Failed--
+			}
+		}
 	case *eventv1.PipelineCompleted:
 		p.State, p.OutputBytes = operatorv1.PipelineState_PIPELINE_STATE_COMPLETED, f.GetOutputBytes()
 	case *eventv1.PipelineFailed:

@@ -65,18 +65,27 @@ func (s State) settle(c *eventv1.SettleJobs) (actors.Decision, error) {
 	if s.Phase != Running || c.Stage != s.Stage {
 		return actors.Decision{Effects: s.unneeded(c)}, nil
 	}
-	after, facts, effects, err := s.handOver(c.Jobs)
+	reopened := s.handOver(c.Jobs)
+	after, err := s.reopened(reopened)
 	if err != nil {
 		return actors.Decision{}, err
 	}
-	if fresh := after.news(c.Jobs); len(fresh) > 0 {
-		fact := &eventv1.JobsSettled{Stage: s.Stage, Jobs: fresh}
-		if after, err = Evolve(after, fact); err != nil {
-			return actors.Decision{}, err
-		}
-		facts = append(append(facts, fact), after.conclude()...)
+	fresh := after.news(c.Jobs)
+	if len(fresh) == 0 && len(reopened.Chunks) == 0 {
+		return actors.Decision{Effects: dismiss(reopened.Unneeded)}, nil // nothing happened to the pipeline itself
 	}
-	return actors.Decision{Facts: facts, Effects: effects}, nil
+	var facts []events.Fact
+	if len(reopened.Chunks) > 0 || len(reopened.Unneeded) > 0 {
+		facts = append(facts, reopened)
+	}
+	if len(fresh) == 0 {
+		return actors.Decision{Facts: facts}, nil
+	}
+	fact := &eventv1.JobsSettled{Stage: s.Stage, Jobs: fresh}
+	if after, err = Evolve(after, fact); err != nil {
+		return actors.Decision{}, err
+	}
+	return actors.Decision{Facts: append(append(facts, fact), after.conclude()...)}, nil
 }
 
 // news leaves out what is known. A verified job fills the hole of a dead-lettered one.

@@ -63,6 +63,9 @@ func (s *State) take(r Results) {
 
 // reopened takes back what chunks were settled with.
 func (s State) reopened(f *eventv1.ChunksReopened) (State, error) {
+	if len(f.Chunks) == 0 {
+		return s, nil
+	}
 	chunks := make([]uint32, 0, len(f.Chunks))
 	for _, c := range f.Chunks {
 		if c.GetChunk() >= MaxChunks || c.GetRound() == 0 || events.CheckEntityID(c.GetJob()) != nil {

@@ -12,17 +12,21 @@ func React(s State, facts []events.Fact) []actors.Effect {
 	if len(facts) == 0 {
 		return s.reopen()
 	}
+	var effects []actors.Effect
+	if f, ok := facts[0].(*eventv1.ChunksReopened); ok {
+		effects = dismiss(f.Unneeded)
+	}
 	switch facts[len(facts)-1].(type) {
 	case *eventv1.StageStarted, *eventv1.JobsSettled:
 		if s.Latest.From < s.Latest.To {
-			return []actors.Effect{s.handOut(s.Latest)}
+			effects = append(effects, s.handOut(s.Latest))
 		}
 	case *eventv1.StageCompleted:
-		return []actors.Effect{s.gather()}
+		effects = append(effects, s.gather())
 	case *eventv1.PipelineFailed, *eventv1.PipelineCancelled:
-		return s.recall()
+		effects = append(effects, s.recall()...)
 	}
-	return nil
+	return effects
 }
 
 func (s *State) reopen() []actors.Effect {

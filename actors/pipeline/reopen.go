@@ -71,10 +71,11 @@ func (s *State) succeeds(claim Claim, j *eventv1.SettledJob) bool {
 	return j.ReplacedRound >= claim.Round && j.Replaces == s.jobOf(claim, s.Stage, j.Chunk)
 }
 
-// handOver opens the chunks again whose claim passes to a successor. A job that is open for a chunk which has its output,
-// or which somebody else stands for, is cancelled.
-func (s State) handOver(jobs []*eventv1.SettledJob) (after State, facts []events.Fact, effects []actors.Effect, err error) {
+// handOver finds the claims that pass to a successor, and the jobs that are open for a chunk which has its output or
+// which somebody else stands for.
+func (s *State) handOver(jobs []*eventv1.SettledJob) *eventv1.ChunksReopened {
 	next := Reopened{}
+	fact := &eventv1.ChunksReopened{Stage: s.Stage}
 	for _, j := range jobs {
 		if j.Chunk >= s.Submitted {
 			continue
@@ -89,21 +90,25 @@ func (s State) handOver(jobs []*eventv1.SettledJob) (after State, facts []events
 		case s.Results.Output(j.Chunk) == nil && s.succeeds(claim, j):
 			next[j.Chunk] = news
 		case j.Open:
-			effects = append(effects, cancel(s.jobOf(news, s.Stage, j.Chunk), "the pipeline's chunk is in other hands"))
+			fact.Unneeded = append(fact.Unneeded, s.jobOf(news, s.Stage, j.Chunk))
 		}
 	}
-	if len(next) == 0 {
-		return s, nil, effects, nil
-	}
-	fact := &eventv1.ChunksReopened{Stage: s.Stage}
 	for _, chunk := range slices.Sorted(maps.Keys(next)) {
 		c := next[chunk]
 		fact.Chunks = append(fact.Chunks, &eventv1.ReopenedChunk{
 			Chunk: chunk, Job: s.jobOf(c, s.Stage, chunk), Round: c.Round, Hole: s.Results.Failed(chunk),
 		})
 	}
-	after, err = Evolve(s, fact)
-	return after, []events.Fact{fact}, effects, err
+	return fact
+}
+
+// dismiss cancels jobs whose chunk is in other hands.
+func dismiss(jobs []string) []actors.Effect {
+	var effects []actors.Effect
+	for _, job := range jobs {
+		effects = append(effects, cancel(job, "the pipeline's chunk is in other hands"))
+	}
+	return effects
 }
 
 // unneeded cancels jobs that are open for a stage that does not run.

@@ -623,6 +623,7 @@ type ChunksReopened struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stage         uint32                 `protobuf:"varint,1,opt,name=stage,proto3" json:"stage,omitempty"`
 	Chunks        []*ReopenedChunk       `protobuf:"bytes,2,rep,name=chunks,proto3" json:"chunks,omitempty"`
+	Unneeded      []string               `protobuf:"bytes,3,rep,name=unneeded,proto3" json:"unneeded,omitempty"` // jobs that are open for chunks which others stand for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -667,6 +668,13 @@ func (x *ChunksReopened) GetStage() uint32 {
 func (x *ChunksReopened) GetChunks() []*ReopenedChunk {
 	if x != nil {
 		return x.Chunks
+	}
+	return nil
+}
+
+func (x *ChunksReopened) GetUnneeded() []string {
+	if x != nil {
+		return x.Unneeded
 	}
 	return nil
 }
@@ -1191,10 +1199,11 @@ const file_shardy_event_v1_pipeline_proto_rawDesc = "" +
 	"\x06chunks\x18\x03 \x01(\rR\x06chunks\"T\n" +
 	"\vJobsSettled\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\rR\x05stage\x12/\n" +
-	"\x04jobs\x18\x02 \x03(\v2\x1b.shardy.event.v1.SettledJobR\x04jobs\"^\n" +
+	"\x04jobs\x18\x02 \x03(\v2\x1b.shardy.event.v1.SettledJobR\x04jobs\"z\n" +
 	"\x0eChunksReopened\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\rR\x05stage\x126\n" +
-	"\x06chunks\x18\x02 \x03(\v2\x1e.shardy.event.v1.ReopenedChunkR\x06chunks\"&\n" +
+	"\x06chunks\x18\x02 \x03(\v2\x1e.shardy.event.v1.ReopenedChunkR\x06chunks\x12\x1a\n" +
+	"\bunneeded\x18\x03 \x03(\tR\bunneeded\"&\n" +
 	"\x0eStageCompleted\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\rR\x05stage\"6\n" +
 	"\x11PipelineCompleted\x12!\n" +
