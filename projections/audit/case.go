@@ -59,6 +59,9 @@ func Collect(ctx context.Context, log Streams, job string) (*Case, error) {
 			}
 		}
 	}
+	if err := place(ctx, log, job, all); err != nil {
+		return nil, err
+	}
 	slices.SortStableFunc(all, func(a, b events.Record) int {
 		switch {
 		case a.Pos < b.Pos:
@@ -69,6 +72,28 @@ func Collect(ctx context.Context, log Streams, job string) (*Case, error) {
 		return 0
 	})
 	return newCase(job, all), nil
+}
+
+// place fills in the positions of records that came without: old servers tell them only to those who read everything.
+func place(ctx context.Context, log Streams, job string, all []events.Record) error {
+	whole, ok := log.(Log)
+	if !ok || !slices.ContainsFunc(all, func(r events.Record) bool { return r.Pos == 0 }) {
+		return nil
+	}
+	at := make(map[events.ID]events.Position, len(all))
+	for r, err := range whole.ReadAll(ctx, 0, events.Filter{Streams: []string{jobPrefix + job, assignmentPrefix + job}}) {
+		if err != nil {
+			return fmt.Errorf("job %s: %w", job, err)
+		}
+		if len(at) > MaxCaseRecords {
+			return fmt.Errorf("job %s: %w", job, ErrTooLarge)
+		}
+		at[r.ID] = r.Pos
+	}
+	for i := range all {
+		all[i].Pos = at[all[i].ID]
+	}
+	return nil
 }
 
 // slotRun is slots with numbers that follow each other.
