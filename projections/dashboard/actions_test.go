@@ -20,12 +20,20 @@ func (a *fakeActions) ReinstateWorker(_ context.Context, by string, key []byte, 
 	return a.note("reinstate", by, hex.EncodeToString(key), reason)
 }
 
-func (a *fakeActions) RequeueJob(_ context.Context, by, job, reason string) error {
-	return a.note("requeue", by, job, reason)
+func (a *fakeActions) RequeueJobs(_ context.Context, by string, jobs []string, reason string, _ bool) ([]Outcome, error) {
+	return outcomesOf(jobs), a.note(append([]string{"requeue", by, reason}, jobs...)...)
 }
 
-func (a *fakeActions) DiscardJob(_ context.Context, by, job, reason string) error {
-	return a.note("discard", by, job, reason)
+func (a *fakeActions) DiscardJobs(_ context.Context, by string, jobs []string, reason string, _ bool) ([]Outcome, error) {
+	return outcomesOf(jobs), a.note(append([]string{"discard", by, reason}, jobs...)...)
+}
+
+func outcomesOf(jobs []string) []Outcome {
+	var all []Outcome
+	for _, job := range jobs {
+		all = append(all, Outcome{Job: job})
+	}
+	return all
 }
 
 func (a *fakeActions) CancelJob(_ context.Context, by, job, reason string) error {
@@ -36,6 +44,6 @@ func (a *fakeActions) CancelPipeline(_ context.Context, by, pipeline, reason str
 	return a.note("cancel pipeline", by, pipeline, reason)
 }
 
-func (a *fakeActions) EditJob(_ context.Context, by, job string, _ JobEdit, reason string) (string, error) {
-	return job, a.note("edit", by, job, reason)
+func (a *fakeActions) EditJob(_ context.Context, by, job string, _ JobEdit, reason string, _ bool) (Edited, error) {
+	return Edited{ID: job}, a.note("edit", by, job, reason)
 }

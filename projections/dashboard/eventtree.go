@@ -54,7 +54,7 @@ func messageLeaves(m protoreflect.Message, depth int, left *int) []leaf {
 		leaves = append(leaves, fieldLeaf(f, m.Get(f), depth, left))
 	}
 	if n := len(m.GetUnknown()); n > 0 {
-		leaves = append(leaves, leaf{Name: "…", Text: fmt.Sprintf("%s that this version does not know", byteText(uint64(n))), Kind: "note"})
+		leaves = append(leaves, leaf{Name: "…", Text: fmt.Sprintf("%s that this version does not know", sizeOf(uint64(n))), Kind: "note"})
 	}
 	return leaves
 }
@@ -111,7 +111,7 @@ func bytesText(b []byte) string {
 	if len(b) <= treeBytes {
 		return hex.EncodeToString(b)
 	}
-	return fmt.Sprintf("%x… (%s)", b[:treeBytes], byteText(uint64(len(b))))
+	return fmt.Sprintf("%x… (%s)", b[:treeBytes], sizeOf(uint64(len(b))))
 }
 
 // clipText cuts a text at a rune's border, and says so.

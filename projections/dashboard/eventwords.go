@@ -78,30 +78,23 @@ func enumText[E interface {
 	return strings.ToLower(strings.ReplaceAll(name, "_", " "))
 }
 
-// The tones of a fact: how a page colours it. Every tone also has words.
-const (
-	toneGood  = "good"
-	toneBad   = "bad"
-	toneWarn  = "warn"
-	tonePlain = ""
-)
-
-func factTone(f events.Fact) string {
+// factTone is how a page colours a fact.
+func factTone(f events.Fact) tone {
 	switch f := f.(type) {
 	case *eventv1.TaskVerified, *eventv1.PipelineCompleted, *eventv1.WorkerAdmitted, *eventv1.ChallengePassed, *eventv1.ModuleAdmitted:
-		return toneGood
+		return toneVerified
 	case *eventv1.JobDeadLettered, *eventv1.ResultRejected, *eventv1.AssignmentDeadLettered, *eventv1.ReplicaFailed,
 		*eventv1.ChallengeFailed, *eventv1.AdmissionRejected, *eventv1.WorkerBanned, *eventv1.PipelineFailed, *eventv1.ModuleRefused:
-		return toneBad
+		return toneDead
 	case *eventv1.ConsensusMismatch, *eventv1.AckTimedOut, *eventv1.ExecutionTimedOut, *eventv1.AssignmentStripped,
 		*eventv1.RefereeRequested, *eventv1.JobRequeued, *eventv1.WorkerDrained, *eventv1.JobCancelled, *eventv1.PipelineCancelled:
-		return toneWarn
+		return toneMismatch
 	case *eventv1.ReplicaReturned:
 		if f.Status != eventv1.ResultStatus_RESULT_STATUS_OK {
-			return toneWarn
+			return toneMismatch
 		}
 	}
-	return tonePlain
+	return toneQuiet
 }
 
 // tell says in words what a fact of a stream means. What was cut out of it is not spoken of.
@@ -135,6 +128,9 @@ func tellJob(f events.Fact) saying {
 		if p := f.GetSpec().GetPipeline(); p != "" {
 			s = append(s, say("; chunk %d of stage %d of pipeline ", f.Spec.Chunk, f.Spec.Stage), sayPipeline(p))
 		}
+		if f.GetSpec().GetReplaces() != "" {
+			s = append(s, say("; instead of job "), sayJob(f.Spec.Replaces))
+		}
 		return s
 	case *eventv1.ReplicaReturned:
 		return append(saying{say("slot %d: worker ", f.Slot), sayWorker(f.Worker)}, tellResult(f.Status, f.Output, f.Fuel, f.RunMs)...)
@@ -159,7 +155,11 @@ func tellJob(f events.Fact) saying {
 	case *eventv1.JobRequeued:
 		return saying{say("requeued by %s: round %d opens %s%s", f.By, f.Round, slotRange(f.FirstSlot, f.Slots), after(": ", f.Reason))}
 	case *eventv1.JobDiscarded:
-		return saying{say("discarded by %s%s", f.By, after(": ", f.Reason))}
+		s := saying{say("discarded by %s%s", f.By, after(": ", f.Reason))}
+		if f.ReplacedBy != "" {
+			s = append(s, say("; job "), sayJob(f.ReplacedBy), say(" stands in for it"))
+		}
+		return s
 	case *eventv1.JobCancelled:
 		return saying{say("cancelled by %s%s", f.By, after(": ", f.Reason))}
 	}
@@ -203,13 +203,13 @@ func tellWorker(f events.Fact) saying {
 		return saying{say("worker "), sayWorker(f.Key), say(" is new here")}
 	case *eventv1.ProfileReported:
 		p := f.GetProfile()
-		return saying{say("claims %s and %s, %s, %s", gflopsText(p.GetMflops()), byteText(p.GetMaxAllocationBytes()), plural(int(p.GetCores()), "core"), p.GetAgent())}
+		return saying{say("claims %s and %s, %s, %s", gflops(p.GetMflops()), sizeOf(p.GetMaxAllocationBytes()), plural(int(p.GetCores()), "core"), p.GetAgent())}
 	case *eventv1.ChallengePassed:
-		return saying{say("passed a %s challenge in %s", enumText(f.Kind), durationText(int64(f.ElapsedUs)))}
+		return saying{say("passed a %s challenge in %s", enumText(f.Kind), lasting(time.Duration(f.ElapsedUs)*time.Microsecond))}
 	case *eventv1.ChallengeFailed:
 		return saying{say("failed a %s challenge: %s%s", enumText(f.Kind), enumText(f.Reason), after(": ", f.Detail))}
 	case *eventv1.WorkerAdmitted:
-		return saying{say("admitted to tier %d, proven %s and %s", f.Tier, gflopsText(f.GetProven().GetMflops()), byteText(f.GetProven().GetMemoryBytes()))}
+		return saying{say("admitted to tier %d, proven %s and %s", f.Tier, gflops(f.GetProven().GetMflops()), sizeOf(f.GetProven().GetMemoryBytes()))}
 	case *eventv1.AdmissionRejected:
 		return saying{say("not admitted: %s%s", enumText(f.Reason), after(": ", f.Detail))}
 	case *eventv1.TierChanged:
@@ -246,10 +246,12 @@ func tellPipeline(f events.Fact) saying {
 			}
 		}
 		return saying{say("stage %d: %s verified, %d failed", f.Stage, plural(verified, "chunk"), len(f.Jobs)-verified)}
+	case *eventv1.ChunksReopened:
+		return saying{say("stage %d waits again for %s", f.Stage, plural(len(f.Chunks), "chunk"))}
 	case *eventv1.StageCompleted:
 		return saying{say("stage %d is complete", f.Stage)}
 	case *eventv1.PipelineCompleted:
-		return saying{say("complete: %s of output", byteText(f.OutputBytes))}
+		return saying{say("complete: %s of output", sizeOf(f.OutputBytes))}
 	case *eventv1.PipelineFailed:
 		return saying{say("failed: %s", f.Detail)}
 	case *eventv1.PipelineCancelled:
@@ -261,7 +263,7 @@ func tellPipeline(f events.Fact) saying {
 func tellDeployment(f events.Fact) saying {
 	switch f := f.(type) {
 	case *eventv1.ModuleAdmitted:
-		return saying{say("module %s admitted as %s: %s, %s of memory", shortHex(f.Original), shortHex(f.Name), enumText(f.Class), byteText(f.MemoryBytes))}
+		return saying{say("module %s admitted as %s: %s, %s of memory", shortHex(f.Original), shortHex(f.Name), enumText(f.Class), sizeOf(f.MemoryBytes))}
 	case *eventv1.ModuleRefused:
 		return saying{say("module %s refused: %s%s", shortHex(f.Original), f.Code, after(": ", f.Detail))}
 	case *eventv1.PolicyChanged:
@@ -274,12 +276,12 @@ func tellDeployment(f events.Fact) saying {
 
 func tellResult(status eventv1.ResultStatus, output *eventv1.BlobRef, fuel uint64, runMs uint32) saying {
 	var b strings.Builder
-	fmt.Fprintf(&b, " returned %s, %s fuel", enumText(status), groupDigits(fuel))
+	fmt.Fprintf(&b, " returned %s, %s fuel", enumText(status), thousands(fuel))
 	if output != nil {
-		fmt.Fprintf(&b, ", %s", byteText(output.Size))
+		fmt.Fprintf(&b, ", %s", sizeOf(output.Size))
 	}
 	if runMs > 0 {
-		fmt.Fprintf(&b, ", in %s", durationText(int64(runMs)*1000))
+		fmt.Fprintf(&b, ", in %s", lasting(time.Duration(runMs)*time.Millisecond))
 	}
 	return saying{{Text: b.String()}}
 }
@@ -350,28 +352,6 @@ func plural(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-func gflopsText(mflops uint64) string { return fmt.Sprintf("%.1f GFLOPS", float64(mflops)/1000) }
-
-func byteText(n uint64) string {
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	f, unit := float64(n), 0
-	for units := "KMGTPE"; f >= 1024 && unit < len(units); unit++ {
-		f /= 1024
-	}
-	return fmt.Sprintf("%.1f %ciB", f, " KMGTPE"[unit])
-}
-
-// groupDigits writes 1234567 as 1,234,567.
-func groupDigits(n uint64) string {
-	s := fmt.Sprintf("%d", n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }
 
 // streamWords says whose stream it is, and where that leads.

@@ -33,7 +33,7 @@ func TestWords(t *testing.T) {
 	}{
 		{
 			&eventv1.ReplicaReturned{Slot: 2, Worker: key, Status: eventv1.ResultStatus_RESULT_STATUS_OK, Fuel: 1234567, RunMs: 1500, Output: &eventv1.BlobRef{Size: 2048}},
-			"slot 2: worker ab000000 returned ok, 1,234,567 fuel, 2.0 KiB, in 1.5 s",
+			"slot 2: worker ab000000 returned ok, 1 234 567 fuel, 2 KiB, in 1.5 s",
 		},
 		{
 			&eventv1.ReplicaReturned{Slot: 2, Worker: key, Status: eventv1.ResultStatus_RESULT_STATUS_OUT_OF_FUEL},

@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -194,52 +193,15 @@ func (a axis) ticks() []axisTick {
 			for n := len(ticks); n > 0 && !ticks[n-1].Break && middle-ticks[n-1].At < tickRoom; n-- {
 				ticks = ticks[:n-1]
 			}
-			add(axisTick{middle, durationText(p.toUs - p.fromUs), true})
+			add(axisTick{middle, lasting(microsecondsLong(p.toUs - p.fromUs)), true})
 			continue
 		}
 		size := step.Microseconds()
 		for n, us := 0, (p.fromUs-a.beginUs+size-1)/size*size; us <= p.toUs-a.beginUs && n <= 4*wantTicks; n, us = n+1, us+size {
-			add(axisTick{At: a.at(a.beginUs + us), Text: "+" + durationText(us)})
+			add(axisTick{At: a.at(a.beginUs + us), Text: "+" + lasting(microsecondsLong(us))})
 		}
 	}
 	return ticks
 }
 
-// durationText says how long something took, to two or three figures.
-func durationText(us int64) string {
-	d := time.Duration(us) * time.Microsecond
-	switch {
-	case us < 0:
-		return "0"
-	case d < time.Millisecond:
-		return fmt.Sprintf("%d µs", us)
-	case d < 10*time.Millisecond:
-		return trimZero(fmt.Sprintf("%.1f", float64(us)/1e3)) + " ms"
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", us/1e3)
-	case d < 10*time.Second:
-		return trimZero(fmt.Sprintf("%.1f", d.Seconds())) + " s"
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < time.Hour:
-		return twoUnits(int64(d/time.Second), 60, "m", "s")
-	case d < 24*time.Hour:
-		return twoUnits(int64(d/time.Minute), 60, "h", "m")
-	default:
-		return twoUnits(int64(d/time.Hour), 24, "d", "h")
-	}
-}
-
-func trimZero(s string) string {
-	if n := len(s); n > 2 && s[n-2:] == ".0" {
-		return s[:n-2]
-	}
-	return s
-}
-
-func twoUnits(n, per int64, large, small string) string {
-	if n%per == 0 {
-		return fmt.Sprintf("%d %s", n/per, large)
-	}
-	return fmt.Sprintf("%d %s %d %s", n/per, large, n%per, small)
-}
+func microsecondsLong(us int64) time.Duration { return time.Duration(us) * time.Microsecond }

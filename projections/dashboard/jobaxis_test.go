@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 )
@@ -59,17 +58,5 @@ func TestAxisDrawsShortWhilesToScale(t *testing.T) {
 	a := newAxis([]interval{{0, 10_000}, {20_000, 40_000}})
 	if got := a.at(20_000); got != 50 {
 		t.Errorf("the middle lies at %v", got)
-	}
-}
-
-func TestDurationText(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0 µs", 999 * time.Microsecond: "999 µs", 1500 * time.Microsecond: "1.5 ms", 9 * time.Millisecond: "9 ms",
-		250 * time.Millisecond: "250 ms", 1200 * time.Millisecond: "1.2 s", 42 * time.Second: "42 s",
-		90 * time.Second: "1 m 30 s", 2 * time.Hour: "2 h", 49 * time.Hour: "2 d 1 h", -time.Second: "0",
-	} {
-		if got := durationText(d.Microseconds()); got != want {
-			t.Errorf("%v: %q, want %q", d, got, want)
-		}
 	}
 }

@@ -54,17 +54,37 @@ type WorkerActions interface {
 }
 
 // WorkActions is what can be done to jobs and pipelines.
+//
+// With dry nothing is written: the answer says what would become of it.
 type WorkActions interface {
-	RequeueJob(ctx context.Context, by, job, reason string) error
-	DiscardJob(ctx context.Context, by, job, reason string) error
+	// RequeueJobs opens a new round for each of some dead letters, and DiscardJobs gives each up for good. There is an
+	// outcome for each, in the same order; the error is about all of them.
+	RequeueJobs(ctx context.Context, by string, jobs []string, reason string, dry bool) ([]Outcome, error)
+	DiscardJobs(ctx context.Context, by string, jobs []string, reason string, dry bool) ([]Outcome, error)
+	// EditJob submits a dead letter again in another way, and discards the old one.
+	EditJob(ctx context.Context, by, job string, edit JobEdit, reason string, dry bool) (Edited, error)
 	CancelJob(ctx context.Context, by, job, reason string) error
-	// EditJob submits a dead-lettered job again with other limits, and discards the old one. It returns the new id.
-	EditJob(ctx context.Context, by, job string, edit JobEdit, reason string) (id string, err error)
 	CancelPipeline(ctx context.Context, by, pipeline, reason string) error
 }
 
+// Outcome is what became of one of many, or would.
+type Outcome struct {
+	Job     string
+	Refusal *Refusal // nil: it is done
+}
+
+// Edited is the job that stands in for a dead letter.
+type Edited struct {
+	ID      string
+	Changes []FieldChange
+}
+
+// FieldChange is a field of a job's spec that was edited.
+type FieldChange struct{ Field, Before, After string }
+
 // JobEdit is what an edited job has in another way. Nil: as it was.
 type JobEdit struct {
+	Module         []byte // SHA-256 of an admitted module
 	FuelLimit      *uint64
 	MinTier        *uint32
 	MinMemoryBytes *uint64

@@ -1,0 +1,3 @@
+package dashboard
+
+func linkDeadLetter(id string) string { return linkDeadLetters() + "/" + id }
