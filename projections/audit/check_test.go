@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/projections/audit"
+	"github.com/shardy-network/orchestrator/projections/audit/audittest"
 	"github.com/shardy-network/orchestrator/projections/transparency"
 	auditv1 "github.com/shardy-network/orchestrator/proto/shardy/audit/v1"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
@@ -70,13 +72,13 @@ func (x *tree) Prove(_ context.Context, records []events.Record) (audit.Anchor, 
 }
 
 // bundle writes a job's bundle: with proofs and contents, unless told otherwise.
-func bundle(t testing.TB, w *world, job string, change func(*audit.BundleOptions)) []byte {
+func bundle(t testing.TB, w *audittest.World, job string, change func(*audit.BundleOptions)) []byte {
 	t.Helper()
-	c, err := audit.Collect(t.Context(), w.log, job)
+	c, err := audit.Collect(t.Context(), w.Log, job)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := audit.BundleOptions{Prover: newTree(t, w.records()), Content: w, Software: "test", MadeUs: 1}
+	o := audit.BundleOptions{Prover: newTree(t, w.Records()), Content: w, Software: "test", MadeUs: 1}
 	if change != nil {
 		change(&o)
 	}
@@ -108,19 +110,19 @@ func (h honest) Run(context.Context, []byte, []byte, *eventv1.JobSpec) (audit.Ru
 }
 
 // withModule puts the module's content into the world, so that its name is what it is.
-func withModule(w *world) func(*eventv1.SubmitJob) {
-	return func(s *eventv1.SubmitJob) { s.Spec.Module = w.blob([]byte("\x00asm module")).Sha256 }
+func withModule(w *audittest.World) func(*eventv1.SubmitJob) {
+	return func(s *eventv1.SubmitJob) { s.Spec.Module = w.Blob([]byte("\x00asm module")).Sha256 }
 }
 
 // TestBundlesOfHonestJobsAreSound: every fate that a job can have goes through a file and checks out, with the story
 // that the log tells.
 func TestBundlesOfHonestJobsAreSound(t *testing.T) {
-	for _, s := range scenes {
-		t.Run(s.name, func(t *testing.T) {
-			w := newWorld(t)
-			id := s.play(w)
-			w.submit(true) // others' records lie in the tree as well
-			w.work()
+	for _, s := range audittest.Scenes {
+		t.Run(s.Name, func(t *testing.T) {
+			w := audittest.New(t)
+			id := s.Play(w)
+			w.Submit(true) // others' records lie in the tree as well
+			w.Work()
 			r := check(t, bundle(t, w, id, nil), audit.CheckOptions{Key: serverKey.Public().(ed25519.PublicKey)})
 			if !r.Sound || r.Faults != 0 || r.Anchor == nil || uint64(r.Anchor.Proofs) != r.Records || !r.Anchor.Trusted {
 				t.Fatalf("not sound: %+v", r)
@@ -138,11 +140,11 @@ func TestBundlesOfHonestJobsAreSound(t *testing.T) {
 
 // TestBundleProvesAContradictedWorker: this worker signed a wrong result, and running the module shows it.
 func TestBundleProvesAContradictedWorker(t *testing.T) {
-	w := newWorld(t)
-	id := w.submitted(withModule(w))
-	liar := public(w.key(w.tasks[0]))
-	w.lie("a lie")
-	w.work()
+	w := audittest.New(t)
+	id := w.Submitted(withModule(w))
+	liar := audittest.Public(w.Key(w.Tasks[0]))
+	w.Lie("a lie")
+	w.Work()
 	r := check(t, bundle(t, w, id, nil), audit.CheckOptions{Runner: honest{"out of " + id}})
 	if !r.Sound || len(r.Contradicted) != 1 || r.Rerun == nil || !r.Rerun.Agrees {
 		t.Fatalf("%+v", r)
@@ -158,10 +160,10 @@ func TestBundleProvesAContradictedWorker(t *testing.T) {
 
 // TestRerunFindsAWrongVerdict: workers that collude are found by running the module, and the honest one is not.
 func TestRerunFindsAWrongVerdict(t *testing.T) {
-	w := newWorld(t)
-	id := w.submitted(withModule(w))
-	w.lie("a common lie")
-	w.lie("a common lie")
+	w := audittest.New(t)
+	id := w.Submitted(withModule(w))
+	w.Lie("a common lie")
+	w.Lie("a common lie")
 	file := bundle(t, w, id, nil)
 	if r := check(t, file, audit.CheckOptions{}); !r.Sound || r.Rerun != nil {
 		t.Errorf("without running: %+v", r)
@@ -173,7 +175,7 @@ func TestRerunFindsAWrongVerdict(t *testing.T) {
 }
 
 func TestBundleWithoutContentsOrProofs(t *testing.T) {
-	w, id := scene(t, "liar")
+	w, id := audittest.Scene(t, "liar")
 	r := check(t, bundle(t, w, id, func(o *audit.BundleOptions) { o.Content = nil }), audit.CheckOptions{Runner: honest{}})
 	if !r.Sound || r.Contents != 0 || len(r.Missing) != 4 || r.Rerun.Ran {
 		t.Errorf("without contents: %+v, %+v", r, r.Rerun)
@@ -188,7 +190,7 @@ func TestBundleWithoutContentsOrProofs(t *testing.T) {
 }
 
 func TestBundleOfAnotherKey(t *testing.T) {
-	w, id := scene(t, "verified")
+	w, id := audittest.Scene(t, "verified")
 	other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{78}, 32)).Public().(ed25519.PublicKey)
 	r := check(t, bundle(t, w, id, nil), audit.CheckOptions{Key: other})
 	if r.Sound || r.Anchor != nil || len(r.Found) != 1 || r.Found[0].Kind != audit.Signature {
@@ -198,7 +200,7 @@ func TestBundleOfAnotherKey(t *testing.T) {
 
 // TestAnyByteOfABundleCounts flips bytes of files: all of the small one, some of the others.
 func TestAnyByteOfABundleCounts(t *testing.T) {
-	w, id := scene(t, "verified")
+	w, id := audittest.Scene(t, "verified")
 	file := bundle(t, w, id, nil)
 	for i := range file {
 		bad := slices.Clone(file)
@@ -228,7 +230,7 @@ func resum(t interface{ Fatal(...any) }, b *auditv1.Bundle) []byte {
 // TestForgersWhoRepairTheSumAreFound changes a byte of what a bundle says and makes the file whole again. All that is
 // under the tree counts, and so does every content. Position and time are not under the tree, and a maker says nothing.
 func TestForgersWhoRepairTheSumAreFound(outer *testing.T) {
-	w, id := scene(outer, "liar")
+	w, id := audittest.Scene(outer, "liar")
 	file := bundle(outer, w, id, nil)
 	rapid.Check(outer, func(t *rapid.T) {
 		b := new(auditv1.Bundle)
@@ -292,7 +294,7 @@ func forgeOne(t *rapid.T, b *auditv1.Bundle) string {
 
 // TestHostileBundlesAreRefused: files whose form is wrong, each with a sum that is right.
 func TestHostileBundlesAreRefused(t *testing.T) {
-	w, id := scene(t, "verified")
+	w, id := audittest.Scene(t, "verified")
 	file := bundle(t, w, id, nil)
 	for name, change := range map[string]func(*auditv1.Bundle){
 		"no records":         func(b *auditv1.Bundle) { b.Records = nil },
@@ -332,7 +334,7 @@ func TestHostileBundlesAreRefused(t *testing.T) {
 
 // TestForgedSlotsTakeNoMemory: facts that open any number of slots are told up to a bound.
 func TestForgedSlotsTakeNoMemory(t *testing.T) {
-	w, id := scene(t, "verified")
+	w, id := audittest.Scene(t, "verified")
 	b := new(auditv1.Bundle)
 	if err := proto.Unmarshal(bundle(t, w, id, nil), b); err != nil {
 		t.Fatal(err)
@@ -351,7 +353,7 @@ func TestForgedSlotsTakeNoMemory(t *testing.T) {
 }
 
 func FuzzCheck(f *testing.F) {
-	w, id := scene(f, "liar")
+	w, id := audittest.Scene(f, "liar")
 	file := bundle(f, w, id, nil)
 	f.Add(file[:len(file)-34])
 	f.Add([]byte{})
@@ -370,3 +372,5 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+func hexOf(b []byte) string { return hex.EncodeToString(b) }

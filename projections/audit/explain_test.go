@@ -12,6 +12,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/projections/audit"
+	"github.com/shardy-network/orchestrator/projections/audit/audittest"
 	auditv1 "github.com/shardy-network/orchestrator/proto/shardy/audit/v1"
 )
 
@@ -39,9 +40,9 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-func explain(t testing.TB, w *world, id string) *auditv1.Story {
+func explain(t testing.TB, w *audittest.World, id string) *auditv1.Story {
 	t.Helper()
-	s, err := audit.Explain(t.Context(), w.log, id)
+	s, err := audit.Explain(t.Context(), w.Log, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,29 +50,29 @@ func explain(t testing.TB, w *world, id string) *auditv1.Story {
 }
 
 func TestExplainInWords(t *testing.T) {
-	for _, s := range scenes {
-		t.Run(s.name, func(t *testing.T) {
-			w := newWorld(t)
-			story := explain(t, w, s.play(w))
+	for _, s := range audittest.Scenes {
+		t.Run(s.Name, func(t *testing.T) {
+			w := audittest.New(t)
+			story := explain(t, w, s.Play(w))
 			if story.Evidence.FaultCount != 0 {
 				t.Errorf("faults in an honest log: %v", story.Evidence.Faults)
 			}
-			golden(t, "explain/"+s.name+".txt", strings.Join(audit.Tell(story), "\n")+"\n")
+			golden(t, "explain/"+s.Name+".txt", strings.Join(audit.Tell(story), "\n")+"\n")
 		})
 	}
 }
 
 // TestExplainNamesAForgery: the story says where the log is not what its commands lead to.
 func TestExplainNamesAForgery(t *testing.T) {
-	w, id := scene(t, "verified")
-	all := w.records()
+	w, id := audittest.Scene(t, "verified")
+	all := w.Records()
 	for i := range all {
 		if all[i].Type == "ResultReturned" {
 			all[i].Data[len(all[i].Data)/2] ^= 1
 			break
 		}
 	}
-	s, err := audit.Explain(t.Context(), forged{all: all}, id)
+	s, err := audit.Explain(t.Context(), audittest.Forged{All: all}, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,11 +83,11 @@ func TestExplainNamesAForgery(t *testing.T) {
 }
 
 func TestExplainRefusals(t *testing.T) {
-	w := newWorld(t)
-	if _, err := audit.Explain(t.Context(), w.log, "nonsense"); !errors.Is(err, events.ErrBadID) {
+	w := audittest.New(t)
+	if _, err := audit.Explain(t.Context(), w.Log, "nonsense"); !errors.Is(err, events.ErrBadID) {
 		t.Errorf("a bad id: %v", err)
 	}
-	if _, err := audit.Explain(t.Context(), w.log, events.DeriveEntityID([]byte("nobody"))); !errors.Is(err, events.ErrNotFound) {
+	if _, err := audit.Explain(t.Context(), w.Log, events.DeriveEntityID([]byte("nobody"))); !errors.Is(err, events.ErrNotFound) {
 		t.Errorf("a job that is not there: %v", err)
 	}
 }
@@ -94,20 +95,20 @@ func TestExplainRefusals(t *testing.T) {
 // TestWithheldStoryNamesNoOutput: neither an output's name nor, while the job may still be computed, a checksum that
 // is not public can be read from what is left of a story, in whatever field.
 func TestWithheldStoryNamesNoOutput(t *testing.T) {
-	for _, sc := range scenes {
-		w := newWorld(t)
-		s := explain(t, w, sc.play(w))
+	for _, sc := range audittest.Scenes {
+		w := audittest.New(t)
+		s := explain(t, w, sc.Play(w))
 		audit.Withhold(s)
 		text := prototext.Format(s)
 		if strings.Contains(text, "output:") && strings.Contains(text, "sha256") && strings.Count(text, "sha256") > 1 {
-			t.Errorf("%s: an output is named:\n%s", sc.name, text)
+			t.Errorf("%s: an output is named:\n%s", sc.Name, text)
 		}
 		undecided := s.Phase == auditv1.JobPhase_JOB_PHASE_OPEN || s.Phase == auditv1.JobPhase_JOB_PHASE_DEAD_LETTERED
 		if undecided && strings.Contains(text, "known_checksum") {
-			t.Errorf("%s: the answer is told", sc.name)
+			t.Errorf("%s: the answer is told", sc.Name)
 		}
-		if sc.name == "open" && strings.Contains(text, "checksum:") {
-			t.Errorf("%s: a checksum is told:\n%s", sc.name, text)
+		if sc.Name == "open" && strings.Contains(text, "checksum:") {
+			t.Errorf("%s: a checksum is told:\n%s", sc.Name, text)
 		}
 		audit.Tell(s) // words for what is left
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/shardy-network/orchestrator/events/memlog"
 	"github.com/shardy-network/orchestrator/events/pebblelog"
 	"github.com/shardy-network/orchestrator/projections/audit"
+	"github.com/shardy-network/orchestrator/projections/audit/audittest"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
@@ -32,12 +33,12 @@ func replay(t interface {
 }
 
 func TestHonestLogIsClean(t *testing.T) {
-	w := newWorld(t)
+	w := audittest.New(t)
 	for range 50 {
-		w.submit(true)
+		w.Submit(true)
 	}
-	w.work()
-	r := replay(t, w.log, audit.Options{Blobs: w})
+	w.Work()
+	r := replay(t, w.Log, audit.Options{Blobs: w})
 	if !r.Clean() {
 		t.Fatalf("divergences in an honest log: %v", r.Found)
 	}
@@ -54,45 +55,45 @@ func TestHonestLogIsClean(t *testing.T) {
 // be cancelled and requeued, in any order: an honest log is clean, however few streams the auditor may keep open.
 func TestRandomHistoriesReplay(outer *testing.T) {
 	rapid.Check(outer, func(t *rapid.T) {
-		w := newWorld(outer)
+		w := audittest.New(outer)
 		var jobs []string
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			step := rapid.IntRange(0, 11).Draw(t, "step")
 			if step < 2 || len(jobs) == 0 {
-				jobs = append(jobs, w.submit(rapid.Bool().Draw(t, "attest")))
+				jobs = append(jobs, w.Submit(rapid.Bool().Draw(t, "attest")))
 				continue
 			}
 			if step == 2 {
-				w.byHand(rapid.SampledFrom(jobs).Draw(t, "job"), rapid.Bool().Draw(t, "cancel"))
+				byHand(w, rapid.SampledFrom(jobs).Draw(t, "job"), rapid.Bool().Draw(t, "cancel"))
 				continue
 			}
 			if step == 3 {
-				w.refereed()
+				w.Refereed()
 				continue
 			}
-			if len(w.tasks) == 0 {
+			if len(w.Tasks) == 0 {
 				continue
 			}
-			i := rapid.IntRange(0, len(w.tasks)-1).Draw(t, "task")
+			i := rapid.IntRange(0, len(w.Tasks)-1).Draw(t, "task")
 			switch step {
 			case 4:
-				w.ack(w.tasks[i])
+				w.Ack(w.Tasks[i])
 			case 5:
-				w.expire(w.take(i))
+				w.Expire(w.Take(i))
 			case 6:
-				w.answer(w.take(i), "lie", nil)
+				w.Answer(w.Take(i), "lie", nil)
 			case 7:
-				w.answer(w.take(i), "forged", badSignature)
+				w.Answer(w.Take(i), "forged", badSignature)
 			default:
-				task := w.take(i)
-				w.answer(task, "out of "+task.Job, nil)
+				task := w.Take(i)
+				w.Answer(task, "out of "+task.Job, nil)
 			}
 		}
-		r := replay(t, w.log, audit.Options{Blobs: w, MaxOpen: rapid.SampledFrom([]int{2, 1000}).Draw(t, "open")})
+		r := replay(t, w.Log, audit.Options{Blobs: w, MaxOpen: rapid.SampledFrom([]int{2, 1000}).Draw(t, "open")})
 		if !r.Clean() {
 			t.Fatalf("divergences in an honest log: %v", r.Found)
 		}
-		if n := uint64(len(w.records())); r.Events != n {
+		if n := uint64(len(w.Records())); r.Events != n {
 			t.Fatalf("audited %d of %d events", r.Events, n)
 		}
 	})
@@ -106,12 +107,12 @@ func badSignature(c *eventv1.ReturnResult) {
 }
 
 // byHand is what an operator does to a job.
-func (w *world) byHand(id string, cancel bool) {
+func byHand(w *audittest.World, id string, cancel bool) {
 	cmd := &eventv1.Command{Kind: &eventv1.Command_RequeueJob{RequeueJob: &eventv1.RequeueJob{By: "op", Reason: "again"}}}
 	if cancel {
 		cmd.Kind = &eventv1.Command_CancelJob{CancelJob: &eventv1.CancelJob{By: "op", Reason: "enough"}}
 	}
-	w.do(actors.JobAddress(id), cmd)
+	w.Do(actors.JobAddress(id), cmd)
 }
 
 // reencode changes a record's fact and its digest with it: a forger who knows the envelope.
@@ -289,13 +290,13 @@ func TestForgeries(t *testing.T) {
 		}, audit.Placement, "is not that of position"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := audittest.New(t)
 			for range 10 {
-				w.submit(true)
+				w.Submit(true)
 			}
-			w.work()
-			all, want := c.forge(t, w.records())
-			r := replay(t, forged{all: all}, audit.Options{})
+			w.Work()
+			all, want := c.forge(t, w.Records())
+			r := replay(t, audittest.Forged{All: all}, audit.Options{})
 			i := slices.IndexFunc(r.Found, func(d audit.Divergence) bool { return d.Kind == c.kind && strings.Contains(d.Detail, c.says) })
 			if i < 0 {
 				t.Fatalf("not found as %q %q; found %v", c.kind, c.says, r.Found)
@@ -322,23 +323,23 @@ func both(t *testing.T, r *events.Record, change func(*eventv1.ReturnResult, *ev
 }
 
 func TestVerdictThatIsNotItsReplicas(t *testing.T) {
-	w := newWorld(t)
-	w.submit(true)
-	w.work()
-	all := w.records()
+	w := audittest.New(t)
+	w.Submit(true)
+	w.Work()
+	all := w.Records()
 	i := at(t, all, "TaskVerified", 0)
 	reencode(t, &all[i], func(f *eventv1.TaskVerified) { f.Checksum[0] ^= 1 })
-	r := replay(t, forged{all: all}, audit.Options{})
+	r := replay(t, audittest.Forged{All: all}, audit.Options{})
 	if !slices.ContainsFunc(r.Found, func(d audit.Divergence) bool { return d.Kind == audit.Checksum }) {
 		t.Errorf("found %v, want a checksum", r.Found)
 	}
 }
 
 func TestWronglyRefusedSignature(t *testing.T) {
-	w := newWorld(t)
-	w.submit(true)
-	w.answer(w.take(0), "right", func(c *eventv1.ReturnResult) { c.Reject = eventv1.RejectReason_REJECT_REASON_SIGNATURE })
-	r := replay(t, w.log, audit.Options{})
+	w := audittest.New(t)
+	w.Submit(true)
+	w.Answer(w.Take(0), "right", func(c *eventv1.ReturnResult) { c.Reject = eventv1.RejectReason_REJECT_REASON_SIGNATURE })
+	r := replay(t, w.Log, audit.Options{})
 	if first, ok := r.First(); !ok || first.Kind != audit.Attestation || !strings.Contains(first.Detail, "refused for its signature") {
 		t.Errorf("found %v, want the wronged worker", r.Found)
 	}
@@ -347,14 +348,14 @@ func TestWronglyRefusedSignature(t *testing.T) {
 // TestFurtherProofsAreVerifiedAgain multiplies two numbers, once rightly and once wrongly.
 func TestFurtherProofsAreVerifiedAgain(t *testing.T) {
 	for product, want := range map[byte]uint64{6: 0, 7: 1} {
-		w := newWorld(t)
-		spec := w.spec()
+		w := audittest.New(t)
+		spec := w.Spec()
 		spec.Proof = &eventv1.ProofSpec{System: eventv1.ProofSystem_PROOF_SYSTEM_FREIVALDS_I8}
-		spec.Input = w.blob([]byte{1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 3})
+		spec.Input = w.Blob([]byte{1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 3})
 		id := events.DeriveEntityID([]byte("product"))
-		w.do(actors.JobAddress(id), &eventv1.Command{Kind: &eventv1.Command_SubmitJob{SubmitJob: &eventv1.SubmitJob{Spec: spec, Policy: rules(true)}}})
-		w.answer(w.take(0), string([]byte{product, 0, 0, 0}), func(c *eventv1.ReturnResult) { c.ProofSeed = make([]byte, 32) })
-		r := replay(t, w.log, audit.Options{Blobs: w})
+		w.Do(actors.JobAddress(id), &eventv1.Command{Kind: &eventv1.Command_SubmitJob{SubmitJob: &eventv1.SubmitJob{Spec: spec, Policy: audittest.Rules(true)}}})
+		w.Answer(w.Take(0), string([]byte{product, 0, 0, 0}), func(c *eventv1.ReturnResult) { c.ProofSeed = make([]byte, 32) })
+		r := replay(t, w.Log, audit.Options{Blobs: w})
 		if r.Evidence.Proofs != 1 || r.Divergences != want {
 			t.Errorf("2 x 3 = %d: %d proofs, %v", product, r.Evidence.Proofs, r.Found)
 		}
@@ -365,17 +366,17 @@ func TestFurtherProofsAreVerifiedAgain(t *testing.T) {
 }
 
 func TestBlobsThatAreMissingOrChanged(t *testing.T) {
-	w := newWorld(t)
-	id := w.submit(true)
-	w.work()
-	out := [32]byte(w.blob([]byte("out of " + id)).Sha256)
-	w.blobs[out] = []byte("something else")
-	r := replay(t, w.log, audit.Options{Blobs: w})
+	w := audittest.New(t)
+	id := w.Submit(true)
+	w.Work()
+	out := [32]byte(w.Blob([]byte("out of " + id)).Sha256)
+	w.Blobs[out] = []byte("something else")
+	r := replay(t, w.Log, audit.Options{Blobs: w})
 	if first, _ := r.First(); first.Kind != audit.Blob || !strings.Contains(first.Detail, "not what its name says") {
 		t.Errorf("found %v, want a changed output", r.Found)
 	}
-	delete(w.blobs, out)
-	r = replay(t, w.log, audit.Options{Blobs: w})
+	delete(w.Blobs, out)
+	r = replay(t, w.Log, audit.Options{Blobs: w})
 	if first, _ := r.First(); first.Kind != audit.Blob || !strings.Contains(first.Detail, "missing") {
 		t.Errorf("found %v, want a missing output", r.Found)
 	}
@@ -383,14 +384,14 @@ func TestBlobsThatAreMissingOrChanged(t *testing.T) {
 
 // TestRulesThatAreGone holds that what cannot be decided any more is never called fine.
 func TestRulesThatAreGone(t *testing.T) {
-	w := newWorld(t)
-	w.submit(true)
-	w.work()
-	all := w.records()
+	w := audittest.New(t)
+	w.Submit(true)
+	w.Work()
+	all := w.Records()
 	for i := range all {
 		reseal(t, &all[i], func(e *eventv1.Envelope) { e.Rules = 999 })
 	}
-	r := replay(t, forged{all: all}, audit.Options{})
+	r := replay(t, audittest.Forged{All: all}, audit.Options{})
 	if r.Undecidable != r.Commands || r.Commands != 9 || r.Divergences != 0 || r.Clean() {
 		t.Errorf("%d of %d commands undecidable, %d divergences, clean %t", r.Undecidable, r.Commands, r.Divergences, r.Clean())
 	}
@@ -431,16 +432,16 @@ func TestRulesThatPanic(t *testing.T) {
 }
 
 func TestFirstDivergencesAreListedInOrder(t *testing.T) {
-	w := newWorld(t)
+	w := audittest.New(t)
 	for range 100 {
-		w.submit(true)
+		w.Submit(true)
 	}
-	w.work()
-	all := w.records()
+	w.Work()
+	all := w.Records()
 	for i := range all {
 		all[i].Data = append(all[i].Data, 0)
 	}
-	r := replay(t, forged{all: all}, audit.Options{MaxFound: 7})
+	r := replay(t, audittest.Forged{All: all}, audit.Options{MaxFound: 7})
 	if len(r.Found) != 7 || r.Divergences < uint64(len(all)) {
 		t.Fatalf("%d listed, %d counted; want 7 and at least %d", len(r.Found), r.Divergences, len(all))
 	}
@@ -450,10 +451,10 @@ func TestFirstDivergencesAreListedInOrder(t *testing.T) {
 }
 
 func TestReportIsAContract(t *testing.T) {
-	w := newWorld(t)
-	w.submit(true)
-	w.work()
-	text, err := json.Marshal(replay(t, w.log, audit.Options{}))
+	w := audittest.New(t)
+	w.Submit(true)
+	w.Work()
+	text, err := json.Marshal(replay(t, w.Log, audit.Options{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -479,13 +480,13 @@ func TestLogThatCannotBeRead(t *testing.T) {
 }
 
 func BenchmarkReplay(b *testing.B) {
-	w := newWorld(b)
+	w := audittest.New(b)
 	for range 5000 {
-		w.submit(true)
-		w.work()
+		w.Submit(true)
+		w.Work()
 	}
-	all := w.records()
-	log := forged{all: all}
+	all := w.Records()
+	log := audittest.Forged{All: all}
 	b.ReportAllocs()
 	b.ResetTimer()
 	for b.Loop() {
@@ -498,15 +499,15 @@ func BenchmarkReplay(b *testing.B) {
 
 // BenchmarkReplayEmbedded audits the log that deployments have: on disk.
 func BenchmarkReplayEmbedded(b *testing.B) {
-	w := newWorld(b)
+	w := audittest.New(b)
 	for range 5000 {
-		w.submit(true)
-		w.work()
+		w.Submit(true)
+		w.Work()
 	}
 	var names []string
 	streams := map[string][]events.Draft{}
 	n := 0
-	for _, r := range w.records() {
+	for _, r := range w.Records() {
 		if streams[r.Stream] == nil {
 			names = append(names, r.Stream)
 		}
