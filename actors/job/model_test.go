@@ -63,7 +63,8 @@ func anyJobCommand(submit *eventv1.SubmitJob) *rapid.Generator[proto.Message] {
 			&eventv1.RecordFailure{Slot: slot, Reason: exhausted}, &eventv1.RecordFailure{Slot: slot, Reason: nobody},
 			&eventv1.RecordReferee{Outcome: 1, Status: 1, Output: blob("x"), Fuel: 5},
 			&eventv1.RecordReferee{Outcome: 2},
-			&eventv1.CancelJob{}, &eventv1.DiscardJob{},
+			&eventv1.CancelJob{}, &eventv1.DiscardJob{}, &eventv1.DiscardJob{ReplacedBy: someJob, Round: 1},
+			&eventv1.RequeueJob{Round: slot},
 		}).Draw(t, "command")
 	})
 }
