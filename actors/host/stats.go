@@ -52,3 +52,33 @@ func (h *Host) Stats(ctx context.Context) (Stats, error) {
 	}
 	return s, nil
 }
+
+// ShardStats is what one shard has in memory.
+type ShardStats struct {
+	Shard     int
+	Entities  int
+	Waiting   int // orders in mailboxes
+	Longest   int // the fullest mailbox
+	Deadlines int // armed
+}
+
+// Shards tells how busy each shard is, in their order.
+func (h *Host) Shards() []ShardStats {
+	all := make([]ShardStats, len(h.shards))
+	for i, s := range h.shards {
+		all[i] = s.stats()
+	}
+	return all
+}
+
+func (s *shard) stats() ShardStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := ShardStats{Shard: s.index, Entities: len(s.kids), Deadlines: s.deadlines.len()}
+	for _, e := range s.kids {
+		n := e.pending + len(e.buf)
+		st.Waiting += n
+		st.Longest = max(st.Longest, n)
+	}
+	return st
+}

@@ -88,6 +88,9 @@ func (f *serveFlags) load(cmd *cobra.Command) (cfg orchestrator.Config, ok bool,
 	if cfg, err = f.config(cmd.ErrOrStderr()); err == nil {
 		err = cfg.Validate()
 	}
+	for _, s := range all {
+		cfg.Settings = append(cfg.Settings, orchestrator.Setting{Name: s.Name, Value: fmt.Sprint(s.Value), Source: s.Source})
+	}
 	return cfg, err == nil && !f.printConfig, err
 }
 

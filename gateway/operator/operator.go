@@ -104,6 +104,15 @@ func (a *API) load(ctx context.Context) error {
 	return nil
 }
 
+// Paths are the patterns of everything that the API serves, for a mux that serves more.
+func Paths() []string {
+	paths := []string{"/grpc.health.v1.Health/", "GET /blob/{sha256}", "GET /healthz", "GET /readyz"}
+	for _, s := range services {
+		paths = append(paths, "/"+s+"/")
+	}
+	return paths
+}
+
 // ServeHTTP serves the API, the content and the health.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
 

@@ -59,8 +59,10 @@ type Config struct {
 	Challenges int
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
-	// Version is shown by the API.
+	// Version is shown by the API and on the screens.
 	Version string
+	// Settings are shown on the screens.
+	Settings []Setting
 }
 
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,31}$`)

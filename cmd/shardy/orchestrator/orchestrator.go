@@ -25,6 +25,7 @@ import (
 	"github.com/shardy-network/orchestrator/gateway/agent/sandbox"
 	"github.com/shardy-network/orchestrator/gateway/operator"
 	"github.com/shardy-network/orchestrator/projections"
+	"github.com/shardy-network/orchestrator/projections/dashboard"
 	"github.com/shardy-network/orchestrator/projections/metrics"
 	"github.com/shardy-network/orchestrator/projections/readmodel"
 	"github.com/shardy-network/orchestrator/projections/transparency"
@@ -48,6 +49,7 @@ type Orchestrator struct {
 	host      *host.Host
 	door      *gateway.Door
 	api       *operator.API
+	screens   *dashboard.Dashboard
 	pool      *challenges
 
 	policy atomic.Pointer[eventv1.Policy]
@@ -71,7 +73,7 @@ func New(ctx context.Context, cfg Config) (o *Orchestrator, err error) {
 			o = nil
 		}
 	}()
-	for _, build := range []func(context.Context) error{o.openStores, o.buildProjections, o.buildHost, o.buildDoor, o.buildAPI, o.listen} {
+	for _, build := range []func(context.Context) error{o.openStores, o.buildProjections, o.buildHost, o.buildDoor, o.buildAPI, o.buildScreens, o.listen} {
 		if err := build(ctx); err != nil {
 			return o, err
 		}
@@ -262,7 +264,10 @@ func (o *Orchestrator) listen(ctx context.Context) (err error) {
 	for _, path := range []string{"GET /checkpoint", "GET /tile/", "GET /proof/"} {
 		mux.Handle(path, o.api.Local(o.tree.Handler()))
 	}
-	mux.Handle("/", o.api)
+	for _, path := range operator.Paths() {
+		mux.Handle(path, o.api)
+	}
+	mux.Handle("/", o.screens)
 	o.server = operator.NewServer(mux)
 	o.onClose(o.server.Close)
 	return nil
@@ -341,6 +346,9 @@ func (o *Orchestrator) drain() {
 	defer cancel()
 	o.draining.Store(true)
 	o.api.Close()
+	if err := o.screens.Close(); err != nil {
+		o.cfg.Logger.Warn("screens", "error", err)
+	}
 	if err := o.door.Drain(ctx); err != nil {
 		o.cfg.Logger.Warn("workers still hold tasks; they may resume them after the next start", "error", err)
 	}
