@@ -7,24 +7,35 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"github.com/shardy-network/orchestrator/events"
 )
 
-func openFor(t testing.TB, log recordsOf, path string, o Options) *Model {
+// tb is a testing.TB or a *rapid.T.
+type tb interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Cleanup(func())
+}
+
+func openFor(t tb, log recordsOf, path string, o Options) *Model {
 	t.Helper()
-	m, err := Open(t.Context(), path, log, o)
+	m, err := Open(context.Background(), path, log, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := m.Close(); err != nil {
-			t.Error(err)
+			t.Fatal(err)
 		}
 	})
 	return m
 }
 
-func apply(t testing.TB, m *Model, recs []events.Record) {
+func apply(t tb, m *Model, recs []events.Record) {
 	t.Helper()
 	if len(recs) == 0 {
 		return
@@ -34,20 +45,20 @@ func apply(t testing.TB, m *Model, recs []events.Record) {
 	}
 }
 
-// dump writes every row of every table as text.
-func dump(t testing.TB, s *store) map[string][]string {
+// dump writes every row of every table as text, but for where a rebuild is complete.
+func dump(t tb, s *store) map[string][]string {
 	t.Helper()
-	tables := map[string][]string{}
-	c := s.w
+	ctx, tables := context.Background(), map[string][]string{}
 	var names []string
-	if err := c.each(context.Background(), "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'", nil, func(r row) error {
+	err := s.w.each(ctx, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'", nil, func(r row) error {
 		names = append(names, r.text(0))
 		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
+	})
 	for _, name := range names {
-		err := c.each(context.Background(), "SELECT * FROM "+name+" ORDER BY 1, 2, 3", nil, func(r row) error {
+		if err != nil {
+			break
+		}
+		err = s.w.each(ctx, "SELECT * FROM "+name+" ORDER BY 1, 2, 3", nil, func(r row) error {
 			line := ""
 			for _, v := range r {
 				if b, ok := v.([]byte); ok {
@@ -59,37 +70,85 @@ func dump(t testing.TB, s *store) map[string][]string {
 			tables[name] = append(tables[name], line)
 			return nil
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(tables, "place")
 	return tables
 }
 
-func TestSmoke(t *testing.T) {
-	dice := rand.New(rand.NewPCG(1, 2))
-	w := newWorld(dice.IntN)
-	for range 4000 {
+func sameRows(t tb, want, got *Model) {
+	t.Helper()
+	if want.Position() != got.Position() {
+		t.Fatalf("place %d, want %d", got.Position(), want.Position())
+	}
+	if d := cmp.Diff(dump(t, want.target()), dump(t, got.target())); d != "" {
+		t.Fatalf("rows differ (-want +got):\n%s", d)
+	}
+}
+
+func played(seed uint64, steps int) *world {
+	w := newWorld(rand.New(rand.NewPCG(seed, 0)).IntN)
+	for range steps {
 		w.step()
 	}
-	t.Log(len(w.records), w.refused, w.types())
-	m := openFor(t, w.records, filepath.Join(t.TempDir(), "rows.db"), Options{})
-	apply(t, m, w.records)
-	for name, rows := range dump(t, m.current) {
-		t.Log(name, len(rows))
-	}
-	ctx := t.Context()
-	jobs, next, err := m.Jobs(ctx, JobQuery{})
-	t.Log(len(jobs), next, err)
-	for _, j := range jobs[:5] {
-		x, err := m.Job(ctx, j.ID)
-		if err != nil {
-			t.Fatal(err)
+	return w
+}
+
+// TestCutsDoNotMatter: however the log is cut into batches, and whatever is forgotten between them, the rows are those
+// of one event at a time.
+func TestCutsDoNotMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := played(rapid.Uint64().Draw(t, "world"), rapid.IntRange(1, 300).Draw(t, "steps"))
+		one := openFor(t, w.records, "", Options{})
+		for i := range w.records {
+			apply(t, one, w.records[i:i+1])
+			one.current.forgetCaches()
 		}
-		t.Logf("%+v", x)
+		cut := openFor(t, w.records, "", Options{})
+		for left := w.records; len(left) > 0; {
+			n := rapid.IntRange(1, len(left)).Draw(t, "batch")
+			apply(t, cut, left[:n])
+			left = left[n:]
+			if rapid.Bool().Draw(t, "forget") {
+				cut.current.forgetCaches()
+			}
+		}
+		sameRows(t, one, cut)
+	})
+}
+
+// TestRebuild: the rows of a rebuild are those that were there, and queries are answered meanwhile.
+func TestRebuild(t *testing.T) {
+	for name, path := range map[string]string{"memory": "", "file": filepath.Join(t.TempDir(), "rows.db")} {
+		t.Run(name, func(t *testing.T) {
+			w := played(7, 1500)
+			want := openFor(t, w.records, "", Options{})
+			apply(t, want, w.records)
+			m := openFor(t, w.records, path, Options{})
+			apply(t, m, w.records)
+			before, _, err := m.Jobs(t.Context(), JobQuery{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Reset(t.Context()); err != nil || m.Position() != 0 || !m.Rebuilding() || m.Partial() {
+				t.Fatalf("reset: %v, place %d, rebuilding %v", err, m.Position(), m.Rebuilding())
+			}
+			half := len(w.records) / 2
+			apply(t, m, w.records[:half])
+			during, _, err := m.Jobs(t.Context(), JobQuery{})
+			if d := cmp.Diff(before, during, ignoreUnexported); d != "" || err != nil {
+				t.Fatalf("jobs during the rebuild: %v\n%s", err, d)
+			}
+			apply(t, m, w.records[half:])
+			if m.Rebuilding() {
+				t.Fatal("rebuild does not end")
+			}
+			sameRows(t, want, m)
+			if after, _, err := m.Jobs(t.Context(), JobQuery{}); err != nil || len(after) != len(before) {
+				t.Fatalf("jobs after the rebuild: %d, %v", len(after), err)
+			}
+		})
 	}
-	n, err := m.CountJobs(ctx, JobQuery{})
-	t.Log(n, err)
-	tot, err := m.Totals(ctx)
-	t.Logf("%+v %v", tot, err)
 }

@@ -34,6 +34,9 @@ type world struct {
 	pipes   []string
 	tenants []string
 	refused int
+
+	handed     map[string]bool
+	handedUpTo int
 }
 
 type living struct {
@@ -219,7 +222,9 @@ func (w *world) take(i int) actors.Task {
 	return t
 }
 
-func (w *world) slot(t actors.Task, cmd *eventv1.Command) { w.do(actors.SlotAddress(t.Job, t.Slot), cmd) }
+func (w *world) slot(t actors.Task, cmd *eventv1.Command) {
+	w.do(actors.SlotAddress(t.Job, t.Slot), cmd)
+}
 
 func (w *world) ack(t actors.Task) {
 	w.slot(t, &eventv1.Command{Kind: &eventv1.Command_AckTask{AckTask: &eventv1.AckTask{Token: t.Token}}})
@@ -419,4 +424,21 @@ func (w *world) types() map[string]int {
 		n[strings.TrimSpace(r.Type)]++
 	}
 	return n
+}
+
+// everHad tells whether a slot was ever handed to a worker.
+func (w *world) everHad(slot actors.Address, key []byte) bool {
+	if w.handed == nil || w.handedUpTo != len(w.records) {
+		w.handed, w.handedUpTo = map[string]bool{}, len(w.records)
+		for _, r := range w.records {
+			if r.Type == "AssignmentDispatched" {
+				f, err := events.Decode(r)
+				if err != nil {
+					panic(err)
+				}
+				w.handed[r.Stream+string(f.(*eventv1.AssignmentDispatched).GetWorker())] = true
+			}
+		}
+	}
+	return w.handed[slot.Stream()+string(key)]
 }
