@@ -304,3 +304,11 @@ func (d *Dashboard) downloadHistory(w http.ResponseWriter, r *http.Request, q *a
 	_, _ = w.Write([]byte("\n]\n"))
 	return nil
 }
+
+func prettyJSON(raw json.RawMessage) string {
+	var out bytes.Buffer
+	if json.Indent(&out, raw, "", "  ") != nil {
+		return string(raw)
+	}
+	return out.String()
+}

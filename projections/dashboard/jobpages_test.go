@@ -157,7 +157,9 @@ func TestOpenJobKeepsItsOutputs(t *testing.T) {
 
 // TestTenantsSeeTheirJobsAlone: others' jobs and the tests of workers do not exist for a client.
 func TestTenantsSeeTheirJobsAlone(t *testing.T) {
-	s := newScene(t, func(d *Deps) { d.Access = tokens{"acme": {Name: "acme", Role: RoleOperator, Tenants: []string{"acme"}}} })
+	s := newScene(t, func(d *Deps) {
+		d.Access = tokens{"acme": {Name: "acme", Role: RoleOperator, Tenants: []string{"acme"}}}
+	})
 	w := s.plant
 	own := w.submit(nil)
 	other := w.submit(func(spec *eventv1.JobSpec, _ *eventv1.JobPolicy) { spec.Tenant = "other" })

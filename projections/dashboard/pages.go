@@ -16,6 +16,7 @@ func (d *Dashboard) subjects() []subject {
 		{pages: d.workersPages()},
 		{pages: d.workerPages(), actions: d.workerActions()},
 		{pages: d.projectionPages(), actions: d.projectionActions()},
+		{pages: d.eventPages()},
 		{pages: d.diagnosticsPages()},
 	}
 }
