@@ -56,7 +56,7 @@ func TestNodeClients(t *testing.T) {
 		{"@kurrent/kurrentdb-client", "kurrentdb"},
 	} {
 		t.Run(strings.ReplaceAll(client.name, "/", " "), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			// The script is read from standard input, so that packages are looked for in the folder.
 			cmd := exec.CommandContext(ctx, "node", "--input-type=module", "-", client.name, client.scheme+"://"+addr+"?tls=false")

@@ -31,8 +31,10 @@ type Server struct {
 	gate *gate
 	grpc *grpc.Server
 	hub  *hub
-	id   events.ID // of this node, new in every process
-	subs atomic.Int64
+
+	groups *groups
+	id     events.ID // of this node, new in every process
+	subs   atomic.Int64
 
 	end  context.Context // done when Close begins: ends every call that lasts
 	stop context.CancelFunc
@@ -52,6 +54,7 @@ func New(log events.Log, cfg Config) (*Server, error) {
 	s := &Server{log: log, cfg: cfg, gate: newGate(cfg), id: newUUID()}
 	s.end, s.stop = context.WithCancel(context.Background())
 	s.hub = newHub(s.end, log, &s.work)
+	s.groups = &groups{s: s}
 	opts := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(cfg.MaxMessageBytes),
 		grpc.MaxConcurrentStreams(uint32(min(cfg.MaxStreamsPerConn, 1<<30))),

@@ -31,6 +31,19 @@ var services = []*grpc.ServiceDesc{
 		},
 	},
 	{
+		ServiceName: groupsService, HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{
+			unary("Create", (*Server).createGroup),
+			unary("Update", (*Server).updateGroup),
+			unary("Delete", (*Server).deleteGroup),
+			unary("GetInfo", (*Server).groupInfo),
+			unary("List", (*Server).listGroups),
+			unary("ReplayParked", (*Server).replayParked),
+			unary("RestartSubsystem", (*Server).restartSubsystem),
+		},
+		Streams: []grpc.StreamDesc{streaming("Read", true, true, (*Server).readGroup)},
+	},
+	{
 		ServiceName: featuresService, HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{unary("GetSupportedMethods", (*Server).supportedMethods)},
 	},
@@ -93,6 +106,9 @@ func (s *Server) supportedMethods(context.Context, *esdbv1.Empty) (*esdbv1.Suppo
 		m("event_store.client.gossip.gossip", "read"),
 		m("event_store.client.server_features.serverfeatures", "getsupportedmethods"),
 	}}
+	for _, name := range []string{"create", "update", "delete", "read", "getinfo", "replayparked", "list", "restartsubsystem"} {
+		a.Methods = append(a.Methods, m("event_store.client.persistent_subscriptions.persistentsubscriptions", name, "stream", "all"))
+	}
 	return a, nil
 }
 

@@ -50,8 +50,8 @@ async function appends() {
   assert.ok(Math.abs(Date.now() - new Date(all[0].created).getTime()) < 60_000, `${all[0].created}`);
   await assert.rejects(list(client.readStream(stream("none"))), db.StreamNotFoundError);
 
-  const back = await list(client.readAll({ direction: db.BACKWARDS, fromPosition: db.END, maxCount: 1 }));
-  assert.equal(back[0].type, "Bytes");
+  const back = await list(client.readAll({ direction: db.BACKWARDS, fromPosition: db.END, maxCount: 20 }));
+  assert.equal(back.filter((e) => !e.type.startsWith("$"))[0].type, "Bytes");
   const from = (await list(client.readStream(s)))[1].position ?? first.position;
   const forth = await list(client.readAll({ fromPosition: from ?? db.START, maxCount: 1000 }));
   assert.ok(forth.some((e) => e.streamId === s && e.type === "C"));
@@ -94,6 +94,8 @@ async function follows() {
   assert.deepEqual(await Promise.all(seen), [writers, writers, writers, 1]);
 }
 
+const info = (s, group) => client.getPersistentSubscriptionToStreamInfo(s, group);
+
 async function groups() {
   const s = stream("group");
   await client.createPersistentSubscriptionToStream(s, "g", db.persistentSubscriptionToStreamSettingsFromDefaults({ startFrom: db.START, messageTimeout: 5000 }));
@@ -119,13 +121,16 @@ async function groups() {
       await sub.ack(e);
     }
     got.push(x.data.i);
-    if (got.length === 20) break;
+    if (got.length < 20) continue;
+    // Leaving the loop cancels the call, which may overtake the last acknowledgements.
+    for (let i = await info(s, "g"); i.stats.totalInFlightMessages || Number(i.stats.parkedMessageCount) !== 1; i = await info(s, "g"));
+    break;
   }
   await sub.unsubscribe();
   assert.deepEqual(got.slice().sort((a, b) => a - b), [...Array(20).keys()]);
-  const info = await client.getPersistentSubscriptionToStreamInfo(s, "g");
-  assert.equal(info.groupName, "g");
-  assert.equal(info.eventSource, s);
+  const about = await info(s, "g");
+  assert.equal(about.groupName, "g");
+  assert.equal(about.eventSource, s);
   const names = (await client.listAllPersistentSubscriptions()).map((i) => i.eventSource);
   assert.ok(names.includes(s));
   await client.replayParkedMessagesToStream(s, "g");

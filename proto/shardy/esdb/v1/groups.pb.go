@@ -1099,6 +1099,127 @@ func (x *GroupListResponse) GetSubscriptions() []*GroupInfo {
 	return nil
 }
 
+// What the server keeps of all groups in its log: the last event of one stream.
+type GroupConfigs struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Groups        []*GroupConfig         `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupConfigs) Reset() {
+	*x = GroupConfigs{}
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupConfigs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupConfigs) ProtoMessage() {}
+
+func (x *GroupConfigs) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupConfigs.ProtoReflect.Descriptor instead.
+func (*GroupConfigs) Descriptor() ([]byte, []int) {
+	return file_shardy_esdb_v1_groups_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GroupConfigs) GetGroups() []*GroupConfig {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type GroupConfig struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"` // stream; empty: the whole log
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Start         uint64                 `protobuf:"varint,3,opt,name=start,proto3" json:"start,omitempty"` // first revision, or position, to be delivered
+	Filter        *Filter                `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	Settings      *GroupSettings         `protobuf:"bytes,5,opt,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupConfig) Reset() {
+	*x = GroupConfig{}
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupConfig) ProtoMessage() {}
+
+func (x *GroupConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupConfig.ProtoReflect.Descriptor instead.
+func (*GroupConfig) Descriptor() ([]byte, []int) {
+	return file_shardy_esdb_v1_groups_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GroupConfig) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *GroupConfig) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GroupConfig) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *GroupConfig) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *GroupConfig) GetSettings() *GroupSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
 type GroupReadRequest_Options struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Source:
@@ -1115,7 +1236,7 @@ type GroupReadRequest_Options struct {
 
 func (x *GroupReadRequest_Options) Reset() {
 	*x = GroupReadRequest_Options{}
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[11]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1248,7 @@ func (x *GroupReadRequest_Options) String() string {
 func (*GroupReadRequest_Options) ProtoMessage() {}
 
 func (x *GroupReadRequest_Options) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[11]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1336,7 @@ type GroupReadRequest_Ack struct {
 
 func (x *GroupReadRequest_Ack) Reset() {
 	*x = GroupReadRequest_Ack{}
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[12]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1348,7 @@ func (x *GroupReadRequest_Ack) String() string {
 func (*GroupReadRequest_Ack) ProtoMessage() {}
 
 func (x *GroupReadRequest_Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[12]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1390,7 @@ type GroupReadRequest_Nack struct {
 
 func (x *GroupReadRequest_Nack) Reset() {
 	*x = GroupReadRequest_Nack{}
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[13]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1402,7 @@ func (x *GroupReadRequest_Nack) String() string {
 func (*GroupReadRequest_Nack) ProtoMessage() {}
 
 func (x *GroupReadRequest_Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[13]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1466,7 @@ type GroupReadResponse_ReadEvent struct {
 
 func (x *GroupReadResponse_ReadEvent) Reset() {
 	*x = GroupReadResponse_ReadEvent{}
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[14]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1478,7 @@ func (x *GroupReadResponse_ReadEvent) String() string {
 func (*GroupReadResponse_ReadEvent) ProtoMessage() {}
 
 func (x *GroupReadResponse_ReadEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[14]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1599,7 @@ type GroupReadResponse_SubscriptionConfirmation struct {
 
 func (x *GroupReadResponse_SubscriptionConfirmation) Reset() {
 	*x = GroupReadResponse_SubscriptionConfirmation{}
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[15]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1490,7 +1611,7 @@ func (x *GroupReadResponse_SubscriptionConfirmation) String() string {
 func (*GroupReadResponse_SubscriptionConfirmation) ProtoMessage() {}
 
 func (x *GroupReadResponse_SubscriptionConfirmation) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[15]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1650,7 @@ type GroupSettingsRequest_Options struct {
 
 func (x *GroupSettingsRequest_Options) Reset() {
 	*x = GroupSettingsRequest_Options{}
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[16]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1662,7 @@ func (x *GroupSettingsRequest_Options) String() string {
 func (*GroupSettingsRequest_Options) ProtoMessage() {}
 
 func (x *GroupSettingsRequest_Options) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[16]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +1754,7 @@ type GroupDeleteRequest_Options struct {
 
 func (x *GroupDeleteRequest_Options) Reset() {
 	*x = GroupDeleteRequest_Options{}
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[17]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +1766,7 @@ func (x *GroupDeleteRequest_Options) String() string {
 func (*GroupDeleteRequest_Options) ProtoMessage() {}
 
 func (x *GroupDeleteRequest_Options) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[17]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +1844,7 @@ type GroupInfoRequest_Options struct {
 
 func (x *GroupInfoRequest_Options) Reset() {
 	*x = GroupInfoRequest_Options{}
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[18]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1856,7 @@ func (x *GroupInfoRequest_Options) String() string {
 func (*GroupInfoRequest_Options) ProtoMessage() {}
 
 func (x *GroupInfoRequest_Options) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[18]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +1936,7 @@ type GroupInfo_Connection struct {
 
 func (x *GroupInfo_Connection) Reset() {
 	*x = GroupInfo_Connection{}
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[19]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +1948,7 @@ func (x *GroupInfo_Connection) String() string {
 func (*GroupInfo_Connection) ProtoMessage() {}
 
 func (x *GroupInfo_Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[19]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1918,7 +2039,7 @@ type GroupReplayRequest_Options struct {
 
 func (x *GroupReplayRequest_Options) Reset() {
 	*x = GroupReplayRequest_Options{}
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[20]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +2051,7 @@ func (x *GroupReplayRequest_Options) String() string {
 func (*GroupReplayRequest_Options) ProtoMessage() {}
 
 func (x *GroupReplayRequest_Options) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[20]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2169,7 @@ type GroupListRequest_Source struct {
 
 func (x *GroupListRequest_Source) Reset() {
 	*x = GroupListRequest_Source{}
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[21]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2181,7 @@ func (x *GroupListRequest_Source) String() string {
 func (*GroupListRequest_Source) ProtoMessage() {}
 
 func (x *GroupListRequest_Source) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[21]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2251,7 @@ type GroupListRequest_Options struct {
 
 func (x *GroupListRequest_Options) Reset() {
 	*x = GroupListRequest_Options{}
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[22]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2263,7 @@ func (x *GroupListRequest_Options) String() string {
 func (*GroupListRequest_Options) ProtoMessage() {}
 
 func (x *GroupListRequest_Options) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[22]
+	mi := &file_shardy_esdb_v1_groups_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +2491,15 @@ const file_shardy_esdb_v1_groups_proto_rawDesc = "" +
 	"\x0flist_for_stream\x18\x02 \x01(\v2'.shardy.esdb.v1.GroupListRequest.SourceH\x00R\rlistForStreamB\a\n" +
 	"\x05which\"T\n" +
 	"\x11GroupListResponse\x12?\n" +
-	"\rsubscriptions\x18\x01 \x03(\v2\x19.shardy.esdb.v1.GroupInfoR\rsubscriptionsBDZBgithub.com/shardy-network/orchestrator/proto/shardy/esdb/v1;esdbv1b\x06proto3"
+	"\rsubscriptions\x18\x01 \x03(\v2\x19.shardy.esdb.v1.GroupInfoR\rsubscriptions\"C\n" +
+	"\fGroupConfigs\x123\n" +
+	"\x06groups\x18\x01 \x03(\v2\x1b.shardy.esdb.v1.GroupConfigR\x06groups\"\xba\x01\n" +
+	"\vGroupConfig\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05start\x18\x03 \x01(\x04R\x05start\x12.\n" +
+	"\x06filter\x18\x04 \x01(\v2\x16.shardy.esdb.v1.FilterR\x06filter\x129\n" +
+	"\bsettings\x18\x05 \x01(\v2\x1d.shardy.esdb.v1.GroupSettingsR\bsettingsBDZBgithub.com/shardy-network/orchestrator/proto/shardy/esdb/v1;esdbv1b\x06proto3"
 
 var (
 	file_shardy_esdb_v1_groups_proto_rawDescOnce sync.Once
@@ -2385,7 +2514,7 @@ func file_shardy_esdb_v1_groups_proto_rawDescGZIP() []byte {
 }
 
 var file_shardy_esdb_v1_groups_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_shardy_esdb_v1_groups_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_shardy_esdb_v1_groups_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_shardy_esdb_v1_groups_proto_goTypes = []any{
 	(GroupReadRequest_Nack_Action)(0),                  // 0: shardy.esdb.v1.GroupReadRequest.Nack.Action
 	(GroupSettings_Strategy)(0),                        // 1: shardy.esdb.v1.GroupSettings.Strategy
@@ -2400,71 +2529,77 @@ var file_shardy_esdb_v1_groups_proto_goTypes = []any{
 	(*GroupReplayRequest)(nil),                         // 10: shardy.esdb.v1.GroupReplayRequest
 	(*GroupListRequest)(nil),                           // 11: shardy.esdb.v1.GroupListRequest
 	(*GroupListResponse)(nil),                          // 12: shardy.esdb.v1.GroupListResponse
-	(*GroupReadRequest_Options)(nil),                   // 13: shardy.esdb.v1.GroupReadRequest.Options
-	(*GroupReadRequest_Ack)(nil),                       // 14: shardy.esdb.v1.GroupReadRequest.Ack
-	(*GroupReadRequest_Nack)(nil),                      // 15: shardy.esdb.v1.GroupReadRequest.Nack
-	(*GroupReadResponse_ReadEvent)(nil),                // 16: shardy.esdb.v1.GroupReadResponse.ReadEvent
-	(*GroupReadResponse_SubscriptionConfirmation)(nil), // 17: shardy.esdb.v1.GroupReadResponse.SubscriptionConfirmation
-	(*GroupSettingsRequest_Options)(nil),               // 18: shardy.esdb.v1.GroupSettingsRequest.Options
-	(*GroupDeleteRequest_Options)(nil),                 // 19: shardy.esdb.v1.GroupDeleteRequest.Options
-	(*GroupInfoRequest_Options)(nil),                   // 20: shardy.esdb.v1.GroupInfoRequest.Options
-	(*GroupInfo_Connection)(nil),                       // 21: shardy.esdb.v1.GroupInfo.Connection
-	(*GroupReplayRequest_Options)(nil),                 // 22: shardy.esdb.v1.GroupReplayRequest.Options
-	(*GroupListRequest_Source)(nil),                    // 23: shardy.esdb.v1.GroupListRequest.Source
-	(*GroupListRequest_Options)(nil),                   // 24: shardy.esdb.v1.GroupListRequest.Options
-	(*StreamIdentifier)(nil),                           // 25: shardy.esdb.v1.StreamIdentifier
-	(*Empty)(nil),                                      // 26: shardy.esdb.v1.Empty
-	(*UUIDOption)(nil),                                 // 27: shardy.esdb.v1.UUIDOption
-	(*UUID)(nil),                                       // 28: shardy.esdb.v1.UUID
-	(*RecordedEvent)(nil),                              // 29: shardy.esdb.v1.RecordedEvent
-	(*StreamFrom)(nil),                                 // 30: shardy.esdb.v1.StreamFrom
-	(*AllFrom)(nil),                                    // 31: shardy.esdb.v1.AllFrom
+	(*GroupConfigs)(nil),                               // 13: shardy.esdb.v1.GroupConfigs
+	(*GroupConfig)(nil),                                // 14: shardy.esdb.v1.GroupConfig
+	(*GroupReadRequest_Options)(nil),                   // 15: shardy.esdb.v1.GroupReadRequest.Options
+	(*GroupReadRequest_Ack)(nil),                       // 16: shardy.esdb.v1.GroupReadRequest.Ack
+	(*GroupReadRequest_Nack)(nil),                      // 17: shardy.esdb.v1.GroupReadRequest.Nack
+	(*GroupReadResponse_ReadEvent)(nil),                // 18: shardy.esdb.v1.GroupReadResponse.ReadEvent
+	(*GroupReadResponse_SubscriptionConfirmation)(nil), // 19: shardy.esdb.v1.GroupReadResponse.SubscriptionConfirmation
+	(*GroupSettingsRequest_Options)(nil),               // 20: shardy.esdb.v1.GroupSettingsRequest.Options
+	(*GroupDeleteRequest_Options)(nil),                 // 21: shardy.esdb.v1.GroupDeleteRequest.Options
+	(*GroupInfoRequest_Options)(nil),                   // 22: shardy.esdb.v1.GroupInfoRequest.Options
+	(*GroupInfo_Connection)(nil),                       // 23: shardy.esdb.v1.GroupInfo.Connection
+	(*GroupReplayRequest_Options)(nil),                 // 24: shardy.esdb.v1.GroupReplayRequest.Options
+	(*GroupListRequest_Source)(nil),                    // 25: shardy.esdb.v1.GroupListRequest.Source
+	(*GroupListRequest_Options)(nil),                   // 26: shardy.esdb.v1.GroupListRequest.Options
+	(*Filter)(nil),                                     // 27: shardy.esdb.v1.Filter
+	(*StreamIdentifier)(nil),                           // 28: shardy.esdb.v1.StreamIdentifier
+	(*Empty)(nil),                                      // 29: shardy.esdb.v1.Empty
+	(*UUIDOption)(nil),                                 // 30: shardy.esdb.v1.UUIDOption
+	(*UUID)(nil),                                       // 31: shardy.esdb.v1.UUID
+	(*RecordedEvent)(nil),                              // 32: shardy.esdb.v1.RecordedEvent
+	(*StreamFrom)(nil),                                 // 33: shardy.esdb.v1.StreamFrom
+	(*AllFrom)(nil),                                    // 34: shardy.esdb.v1.AllFrom
 }
 var file_shardy_esdb_v1_groups_proto_depIdxs = []int32{
-	13, // 0: shardy.esdb.v1.GroupReadRequest.options:type_name -> shardy.esdb.v1.GroupReadRequest.Options
-	14, // 1: shardy.esdb.v1.GroupReadRequest.ack:type_name -> shardy.esdb.v1.GroupReadRequest.Ack
-	15, // 2: shardy.esdb.v1.GroupReadRequest.nack:type_name -> shardy.esdb.v1.GroupReadRequest.Nack
-	16, // 3: shardy.esdb.v1.GroupReadResponse.event:type_name -> shardy.esdb.v1.GroupReadResponse.ReadEvent
-	17, // 4: shardy.esdb.v1.GroupReadResponse.confirmation:type_name -> shardy.esdb.v1.GroupReadResponse.SubscriptionConfirmation
-	18, // 5: shardy.esdb.v1.GroupSettingsRequest.options:type_name -> shardy.esdb.v1.GroupSettingsRequest.Options
+	15, // 0: shardy.esdb.v1.GroupReadRequest.options:type_name -> shardy.esdb.v1.GroupReadRequest.Options
+	16, // 1: shardy.esdb.v1.GroupReadRequest.ack:type_name -> shardy.esdb.v1.GroupReadRequest.Ack
+	17, // 2: shardy.esdb.v1.GroupReadRequest.nack:type_name -> shardy.esdb.v1.GroupReadRequest.Nack
+	18, // 3: shardy.esdb.v1.GroupReadResponse.event:type_name -> shardy.esdb.v1.GroupReadResponse.ReadEvent
+	19, // 4: shardy.esdb.v1.GroupReadResponse.confirmation:type_name -> shardy.esdb.v1.GroupReadResponse.SubscriptionConfirmation
+	20, // 5: shardy.esdb.v1.GroupSettingsRequest.options:type_name -> shardy.esdb.v1.GroupSettingsRequest.Options
 	1,  // 6: shardy.esdb.v1.GroupSettings.strategy:type_name -> shardy.esdb.v1.GroupSettings.Strategy
-	19, // 7: shardy.esdb.v1.GroupDeleteRequest.options:type_name -> shardy.esdb.v1.GroupDeleteRequest.Options
-	20, // 8: shardy.esdb.v1.GroupInfoRequest.options:type_name -> shardy.esdb.v1.GroupInfoRequest.Options
+	21, // 7: shardy.esdb.v1.GroupDeleteRequest.options:type_name -> shardy.esdb.v1.GroupDeleteRequest.Options
+	22, // 8: shardy.esdb.v1.GroupInfoRequest.options:type_name -> shardy.esdb.v1.GroupInfoRequest.Options
 	9,  // 9: shardy.esdb.v1.GroupInfoResponse.info:type_name -> shardy.esdb.v1.GroupInfo
-	21, // 10: shardy.esdb.v1.GroupInfo.connections:type_name -> shardy.esdb.v1.GroupInfo.Connection
-	22, // 11: shardy.esdb.v1.GroupReplayRequest.options:type_name -> shardy.esdb.v1.GroupReplayRequest.Options
-	24, // 12: shardy.esdb.v1.GroupListRequest.options:type_name -> shardy.esdb.v1.GroupListRequest.Options
+	23, // 10: shardy.esdb.v1.GroupInfo.connections:type_name -> shardy.esdb.v1.GroupInfo.Connection
+	24, // 11: shardy.esdb.v1.GroupReplayRequest.options:type_name -> shardy.esdb.v1.GroupReplayRequest.Options
+	26, // 12: shardy.esdb.v1.GroupListRequest.options:type_name -> shardy.esdb.v1.GroupListRequest.Options
 	9,  // 13: shardy.esdb.v1.GroupListResponse.subscriptions:type_name -> shardy.esdb.v1.GroupInfo
-	25, // 14: shardy.esdb.v1.GroupReadRequest.Options.stream_identifier:type_name -> shardy.esdb.v1.StreamIdentifier
-	26, // 15: shardy.esdb.v1.GroupReadRequest.Options.all:type_name -> shardy.esdb.v1.Empty
-	27, // 16: shardy.esdb.v1.GroupReadRequest.Options.uuid_option:type_name -> shardy.esdb.v1.UUIDOption
-	28, // 17: shardy.esdb.v1.GroupReadRequest.Ack.ids:type_name -> shardy.esdb.v1.UUID
-	28, // 18: shardy.esdb.v1.GroupReadRequest.Nack.ids:type_name -> shardy.esdb.v1.UUID
-	0,  // 19: shardy.esdb.v1.GroupReadRequest.Nack.action:type_name -> shardy.esdb.v1.GroupReadRequest.Nack.Action
-	29, // 20: shardy.esdb.v1.GroupReadResponse.ReadEvent.event:type_name -> shardy.esdb.v1.RecordedEvent
-	29, // 21: shardy.esdb.v1.GroupReadResponse.ReadEvent.link:type_name -> shardy.esdb.v1.RecordedEvent
-	26, // 22: shardy.esdb.v1.GroupReadResponse.ReadEvent.no_position:type_name -> shardy.esdb.v1.Empty
-	26, // 23: shardy.esdb.v1.GroupReadResponse.ReadEvent.no_retry_count:type_name -> shardy.esdb.v1.Empty
-	30, // 24: shardy.esdb.v1.GroupSettingsRequest.Options.stream:type_name -> shardy.esdb.v1.StreamFrom
-	31, // 25: shardy.esdb.v1.GroupSettingsRequest.Options.all:type_name -> shardy.esdb.v1.AllFrom
-	25, // 26: shardy.esdb.v1.GroupSettingsRequest.Options.stream_identifier:type_name -> shardy.esdb.v1.StreamIdentifier
-	5,  // 27: shardy.esdb.v1.GroupSettingsRequest.Options.settings:type_name -> shardy.esdb.v1.GroupSettings
-	25, // 28: shardy.esdb.v1.GroupDeleteRequest.Options.stream_identifier:type_name -> shardy.esdb.v1.StreamIdentifier
-	26, // 29: shardy.esdb.v1.GroupDeleteRequest.Options.all:type_name -> shardy.esdb.v1.Empty
-	25, // 30: shardy.esdb.v1.GroupInfoRequest.Options.stream_identifier:type_name -> shardy.esdb.v1.StreamIdentifier
-	26, // 31: shardy.esdb.v1.GroupInfoRequest.Options.all:type_name -> shardy.esdb.v1.Empty
-	25, // 32: shardy.esdb.v1.GroupReplayRequest.Options.stream_identifier:type_name -> shardy.esdb.v1.StreamIdentifier
-	26, // 33: shardy.esdb.v1.GroupReplayRequest.Options.all:type_name -> shardy.esdb.v1.Empty
-	26, // 34: shardy.esdb.v1.GroupReplayRequest.Options.no_limit:type_name -> shardy.esdb.v1.Empty
-	25, // 35: shardy.esdb.v1.GroupListRequest.Source.stream:type_name -> shardy.esdb.v1.StreamIdentifier
-	26, // 36: shardy.esdb.v1.GroupListRequest.Source.all:type_name -> shardy.esdb.v1.Empty
-	26, // 37: shardy.esdb.v1.GroupListRequest.Options.list_all_subscriptions:type_name -> shardy.esdb.v1.Empty
-	23, // 38: shardy.esdb.v1.GroupListRequest.Options.list_for_stream:type_name -> shardy.esdb.v1.GroupListRequest.Source
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	14, // 14: shardy.esdb.v1.GroupConfigs.groups:type_name -> shardy.esdb.v1.GroupConfig
+	27, // 15: shardy.esdb.v1.GroupConfig.filter:type_name -> shardy.esdb.v1.Filter
+	5,  // 16: shardy.esdb.v1.GroupConfig.settings:type_name -> shardy.esdb.v1.GroupSettings
+	28, // 17: shardy.esdb.v1.GroupReadRequest.Options.stream_identifier:type_name -> shardy.esdb.v1.StreamIdentifier
+	29, // 18: shardy.esdb.v1.GroupReadRequest.Options.all:type_name -> shardy.esdb.v1.Empty
+	30, // 19: shardy.esdb.v1.GroupReadRequest.Options.uuid_option:type_name -> shardy.esdb.v1.UUIDOption
+	31, // 20: shardy.esdb.v1.GroupReadRequest.Ack.ids:type_name -> shardy.esdb.v1.UUID
+	31, // 21: shardy.esdb.v1.GroupReadRequest.Nack.ids:type_name -> shardy.esdb.v1.UUID
+	0,  // 22: shardy.esdb.v1.GroupReadRequest.Nack.action:type_name -> shardy.esdb.v1.GroupReadRequest.Nack.Action
+	32, // 23: shardy.esdb.v1.GroupReadResponse.ReadEvent.event:type_name -> shardy.esdb.v1.RecordedEvent
+	32, // 24: shardy.esdb.v1.GroupReadResponse.ReadEvent.link:type_name -> shardy.esdb.v1.RecordedEvent
+	29, // 25: shardy.esdb.v1.GroupReadResponse.ReadEvent.no_position:type_name -> shardy.esdb.v1.Empty
+	29, // 26: shardy.esdb.v1.GroupReadResponse.ReadEvent.no_retry_count:type_name -> shardy.esdb.v1.Empty
+	33, // 27: shardy.esdb.v1.GroupSettingsRequest.Options.stream:type_name -> shardy.esdb.v1.StreamFrom
+	34, // 28: shardy.esdb.v1.GroupSettingsRequest.Options.all:type_name -> shardy.esdb.v1.AllFrom
+	28, // 29: shardy.esdb.v1.GroupSettingsRequest.Options.stream_identifier:type_name -> shardy.esdb.v1.StreamIdentifier
+	5,  // 30: shardy.esdb.v1.GroupSettingsRequest.Options.settings:type_name -> shardy.esdb.v1.GroupSettings
+	28, // 31: shardy.esdb.v1.GroupDeleteRequest.Options.stream_identifier:type_name -> shardy.esdb.v1.StreamIdentifier
+	29, // 32: shardy.esdb.v1.GroupDeleteRequest.Options.all:type_name -> shardy.esdb.v1.Empty
+	28, // 33: shardy.esdb.v1.GroupInfoRequest.Options.stream_identifier:type_name -> shardy.esdb.v1.StreamIdentifier
+	29, // 34: shardy.esdb.v1.GroupInfoRequest.Options.all:type_name -> shardy.esdb.v1.Empty
+	28, // 35: shardy.esdb.v1.GroupReplayRequest.Options.stream_identifier:type_name -> shardy.esdb.v1.StreamIdentifier
+	29, // 36: shardy.esdb.v1.GroupReplayRequest.Options.all:type_name -> shardy.esdb.v1.Empty
+	29, // 37: shardy.esdb.v1.GroupReplayRequest.Options.no_limit:type_name -> shardy.esdb.v1.Empty
+	28, // 38: shardy.esdb.v1.GroupListRequest.Source.stream:type_name -> shardy.esdb.v1.StreamIdentifier
+	29, // 39: shardy.esdb.v1.GroupListRequest.Source.all:type_name -> shardy.esdb.v1.Empty
+	29, // 40: shardy.esdb.v1.GroupListRequest.Options.list_all_subscriptions:type_name -> shardy.esdb.v1.Empty
+	25, // 41: shardy.esdb.v1.GroupListRequest.Options.list_for_stream:type_name -> shardy.esdb.v1.GroupListRequest.Source
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_shardy_esdb_v1_groups_proto_init() }
@@ -2488,39 +2623,39 @@ func file_shardy_esdb_v1_groups_proto_init() {
 		(*GroupSettings_CheckpointAfterTicks)(nil),
 		(*GroupSettings_CheckpointAfterMs)(nil),
 	}
-	file_shardy_esdb_v1_groups_proto_msgTypes[11].OneofWrappers = []any{
+	file_shardy_esdb_v1_groups_proto_msgTypes[13].OneofWrappers = []any{
 		(*GroupReadRequest_Options_StreamIdentifier)(nil),
 		(*GroupReadRequest_Options_All)(nil),
 	}
-	file_shardy_esdb_v1_groups_proto_msgTypes[14].OneofWrappers = []any{
+	file_shardy_esdb_v1_groups_proto_msgTypes[16].OneofWrappers = []any{
 		(*GroupReadResponse_ReadEvent_CommitPosition)(nil),
 		(*GroupReadResponse_ReadEvent_NoPosition)(nil),
 		(*GroupReadResponse_ReadEvent_RetryCount)(nil),
 		(*GroupReadResponse_ReadEvent_NoRetryCount)(nil),
 	}
-	file_shardy_esdb_v1_groups_proto_msgTypes[16].OneofWrappers = []any{
+	file_shardy_esdb_v1_groups_proto_msgTypes[18].OneofWrappers = []any{
 		(*GroupSettingsRequest_Options_Stream)(nil),
 		(*GroupSettingsRequest_Options_All)(nil),
 	}
-	file_shardy_esdb_v1_groups_proto_msgTypes[17].OneofWrappers = []any{
+	file_shardy_esdb_v1_groups_proto_msgTypes[19].OneofWrappers = []any{
 		(*GroupDeleteRequest_Options_StreamIdentifier)(nil),
 		(*GroupDeleteRequest_Options_All)(nil),
 	}
-	file_shardy_esdb_v1_groups_proto_msgTypes[18].OneofWrappers = []any{
+	file_shardy_esdb_v1_groups_proto_msgTypes[20].OneofWrappers = []any{
 		(*GroupInfoRequest_Options_StreamIdentifier)(nil),
 		(*GroupInfoRequest_Options_All)(nil),
 	}
-	file_shardy_esdb_v1_groups_proto_msgTypes[20].OneofWrappers = []any{
+	file_shardy_esdb_v1_groups_proto_msgTypes[22].OneofWrappers = []any{
 		(*GroupReplayRequest_Options_StreamIdentifier)(nil),
 		(*GroupReplayRequest_Options_All)(nil),
 		(*GroupReplayRequest_Options_StopAt)(nil),
 		(*GroupReplayRequest_Options_NoLimit)(nil),
 	}
-	file_shardy_esdb_v1_groups_proto_msgTypes[21].OneofWrappers = []any{
+	file_shardy_esdb_v1_groups_proto_msgTypes[23].OneofWrappers = []any{
 		(*GroupListRequest_Source_Stream)(nil),
 		(*GroupListRequest_Source_All)(nil),
 	}
-	file_shardy_esdb_v1_groups_proto_msgTypes[22].OneofWrappers = []any{
+	file_shardy_esdb_v1_groups_proto_msgTypes[24].OneofWrappers = []any{
 		(*GroupListRequest_Options_ListAllSubscriptions)(nil),
 		(*GroupListRequest_Options_ListForStream)(nil),
 	}
@@ -2530,7 +2665,7 @@ func file_shardy_esdb_v1_groups_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_esdb_v1_groups_proto_rawDesc), len(file_shardy_esdb_v1_groups_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
