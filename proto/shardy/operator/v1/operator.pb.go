@@ -9,6 +9,7 @@
 package operatorv1
 
 import (
+	v11 "github.com/shardy-network/orchestrator/proto/shardy/audit/v1"
 	v1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -758,6 +759,12 @@ type ListJobsRequest struct {
 	Kind          v1.JobKind             `protobuf:"varint,4,opt,name=kind,proto3,enum=shardy.event.v1.JobKind" json:"kind,omitempty"`
 	PageSize      uint32                 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // default 50, at most 500
 	PageToken     string                 `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	States        []JobState             `protobuf:"varint,7,rep,packed,name=states,proto3,enum=shardy.operator.v1.JobState" json:"states,omitempty"` // any of them, state among them if it is given
+	Module        []byte                 `protobuf:"bytes,8,opt,name=module,proto3" json:"module,omitempty"`                                          // SHA-256 of the admitted module
+	Worker        []byte                 `protobuf:"bytes,9,opt,name=worker,proto3" json:"worker,omitempty"`                                          // jobs that were ever handed to it, in the order in which it got them
+	FromUs        int64                  `protobuf:"varint,10,opt,name=from_us,json=fromUs,proto3" json:"from_us,omitempty"`                          // submitted at or after
+	UntilUs       int64                  `protobuf:"varint,11,opt,name=until_us,json=untilUs,proto3" json:"until_us,omitempty"`                       // submitted before; 0: no end
+	Counts        bool                   `protobuf:"varint,12,opt,name=counts,proto3" json:"counts,omitempty"`                                        // count too
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -834,6 +841,48 @@ func (x *ListJobsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListJobsRequest) GetStates() []JobState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *ListJobsRequest) GetModule() []byte {
+	if x != nil {
+		return x.Module
+	}
+	return nil
+}
+
+func (x *ListJobsRequest) GetWorker() []byte {
+	if x != nil {
+		return x.Worker
+	}
+	return nil
+}
+
+func (x *ListJobsRequest) GetFromUs() int64 {
+	if x != nil {
+		return x.FromUs
+	}
+	return 0
+}
+
+func (x *ListJobsRequest) GetUntilUs() int64 {
+	if x != nil {
+		return x.UntilUs
+	}
+	return 0
+}
+
+func (x *ListJobsRequest) GetCounts() bool {
+	if x != nil {
+		return x.Counts
+	}
+	return false
+}
+
 type JobRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -845,6 +894,12 @@ type JobRow struct {
 	DecidedUs     int64                  `protobuf:"varint,7,opt,name=decided_us,json=decidedUs,proto3" json:"decided_us,omitempty"`
 	DeadLetter    v1.DeadLetterReason    `protobuf:"varint,8,opt,name=dead_letter,json=deadLetter,proto3,enum=shardy.event.v1.DeadLetterReason" json:"dead_letter,omitempty"`
 	Basis         v1.VerdictBasis        `protobuf:"varint,9,opt,name=basis,proto3,enum=shardy.event.v1.VerdictBasis" json:"basis,omitempty"`
+	Stage         uint32                 `protobuf:"varint,10,opt,name=stage,proto3" json:"stage,omitempty"`
+	Chunk         uint32                 `protobuf:"varint,11,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	Module        []byte                 `protobuf:"bytes,12,opt,name=module,proto3" json:"module,omitempty"`
+	Round         uint32                 `protobuf:"varint,13,opt,name=round,proto3" json:"round,omitempty"`
+	Attempts      uint32                 `protobuf:"varint,14,opt,name=attempts,proto3" json:"attempts,omitempty"`         // hand-overs in all rounds
+	Contradicted  uint32                 `protobuf:"varint,15,opt,name=contradicted,proto3" json:"contradicted,omitempty"` // slots whose result the verdict contradicts
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -942,10 +997,53 @@ func (x *JobRow) GetBasis() v1.VerdictBasis {
 	return v1.VerdictBasis(0)
 }
 
+func (x *JobRow) GetStage() uint32 {
+	if x != nil {
+		return x.Stage
+	}
+	return 0
+}
+
+func (x *JobRow) GetChunk() uint32 {
+	if x != nil {
+		return x.Chunk
+	}
+	return 0
+}
+
+func (x *JobRow) GetModule() []byte {
+	if x != nil {
+		return x.Module
+	}
+	return nil
+}
+
+func (x *JobRow) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *JobRow) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *JobRow) GetContradicted() uint32 {
+	if x != nil {
+		return x.Contradicted
+	}
+	return 0
+}
+
 type ListJobsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Jobs          []*JobRow              `protobuf:"bytes,1,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	Jobs          []*JobRow              `protobuf:"bytes,1,rep,name=jobs,proto3" json:"jobs,omitempty"` // the newest first
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Counts        []*JobCount            `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty"` // of all pages
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -994,6 +1092,67 @@ func (x *ListJobsResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListJobsResponse) GetCounts() []*JobCount {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+// JobCount is how many jobs of a state pass the filters. Filters beside state, kind, tenant and pipeline make 10,000 mean
+// so many or more.
+type JobCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         JobState               `protobuf:"varint,1,opt,name=state,proto3,enum=shardy.operator.v1.JobState" json:"state,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobCount) Reset() {
+	*x = JobCount{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobCount) ProtoMessage() {}
+
+func (x *JobCount) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobCount.ProtoReflect.Descriptor instead.
+func (*JobCount) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *JobCount) GetState() JobState {
+	if x != nil {
+		return x.State
+	}
+	return JobState_JOB_STATE_UNSPECIFIED
+}
+
+func (x *JobCount) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 type WatchJobsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"` // at most 10,000; empty: every job of the token's tenants from now on
@@ -1003,7 +1162,7 @@ type WatchJobsRequest struct {
 
 func (x *WatchJobsRequest) Reset() {
 	*x = WatchJobsRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[12]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1015,7 +1174,7 @@ func (x *WatchJobsRequest) String() string {
 func (*WatchJobsRequest) ProtoMessage() {}
 
 func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[12]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1028,7 +1187,7 @@ func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobsRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobsRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchJobsRequest) GetIds() []string {
@@ -1050,7 +1209,7 @@ type JobUpdate struct {
 
 func (x *JobUpdate) Reset() {
 	*x = JobUpdate{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[13]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1221,7 @@ func (x *JobUpdate) String() string {
 func (*JobUpdate) ProtoMessage() {}
 
 func (x *JobUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[13]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1234,7 @@ func (x *JobUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobUpdate.ProtoReflect.Descriptor instead.
 func (*JobUpdate) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{13}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JobUpdate) GetId() string {
@@ -1115,7 +1274,7 @@ type WatchJobsResponse struct {
 
 func (x *WatchJobsResponse) Reset() {
 	*x = WatchJobsResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[14]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1286,7 @@ func (x *WatchJobsResponse) String() string {
 func (*WatchJobsResponse) ProtoMessage() {}
 
 func (x *WatchJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[14]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1299,7 @@ func (x *WatchJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobsResponse.ProtoReflect.Descriptor instead.
 func (*WatchJobsResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{14}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchJobsResponse) GetUpdates() []*JobUpdate {
@@ -1160,7 +1319,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[15]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1331,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[15]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1344,7 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{15}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CancelJobRequest) GetId() string {
@@ -1210,7 +1369,7 @@ type CancelJobResponse struct {
 
 func (x *CancelJobResponse) Reset() {
 	*x = CancelJobResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[16]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1381,7 @@ func (x *CancelJobResponse) String() string {
 func (*CancelJobResponse) ProtoMessage() {}
 
 func (x *CancelJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[16]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1394,7 @@ func (x *CancelJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobResponse.ProtoReflect.Descriptor instead.
 func (*CancelJobResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{16}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{17}
 }
 
 type ExplainJobRequest struct {
@@ -1247,7 +1406,7 @@ type ExplainJobRequest struct {
 
 func (x *ExplainJobRequest) Reset() {
 	*x = ExplainJobRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[17]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1418,7 @@ func (x *ExplainJobRequest) String() string {
 func (*ExplainJobRequest) ProtoMessage() {}
 
 func (x *ExplainJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[17]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1431,7 @@ func (x *ExplainJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainJobRequest.ProtoReflect.Descriptor instead.
 func (*ExplainJobRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{17}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExplainJobRequest) GetId() string {
@@ -1291,7 +1450,7 @@ type ExplainJobResponse struct {
 
 func (x *ExplainJobResponse) Reset() {
 	*x = ExplainJobResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[18]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1462,7 @@ func (x *ExplainJobResponse) String() string {
 func (*ExplainJobResponse) ProtoMessage() {}
 
 func (x *ExplainJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[18]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1475,7 @@ func (x *ExplainJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainJobResponse.ProtoReflect.Descriptor instead.
 func (*ExplainJobResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{18}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExplainJobResponse) GetLines() []string {
@@ -1335,7 +1494,7 @@ type DownloadResultRequest struct {
 
 func (x *DownloadResultRequest) Reset() {
 	*x = DownloadResultRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[19]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1347,7 +1506,7 @@ func (x *DownloadResultRequest) String() string {
 func (*DownloadResultRequest) ProtoMessage() {}
 
 func (x *DownloadResultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[19]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1360,7 +1519,7 @@ func (x *DownloadResultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadResultRequest.ProtoReflect.Descriptor instead.
 func (*DownloadResultRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{19}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DownloadResultRequest) GetId() string {
@@ -1379,7 +1538,7 @@ type DownloadResultResponse struct {
 
 func (x *DownloadResultResponse) Reset() {
 	*x = DownloadResultResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[20]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1550,7 @@ func (x *DownloadResultResponse) String() string {
 func (*DownloadResultResponse) ProtoMessage() {}
 
 func (x *DownloadResultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[20]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1563,7 @@ func (x *DownloadResultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadResultResponse.ProtoReflect.Descriptor instead.
 func (*DownloadResultResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{20}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DownloadResultResponse) GetData() []byte {
@@ -1424,7 +1583,7 @@ type SubmitPipelineRequest struct {
 
 func (x *SubmitPipelineRequest) Reset() {
 	*x = SubmitPipelineRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[21]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1595,7 @@ func (x *SubmitPipelineRequest) String() string {
 func (*SubmitPipelineRequest) ProtoMessage() {}
 
 func (x *SubmitPipelineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[21]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1608,7 @@ func (x *SubmitPipelineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitPipelineRequest.ProtoReflect.Descriptor instead.
 func (*SubmitPipelineRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{21}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SubmitPipelineRequest) GetSpec() *v1.PipelineSpec {
@@ -1475,7 +1634,7 @@ type SubmitPipelineResponse struct {
 
 func (x *SubmitPipelineResponse) Reset() {
 	*x = SubmitPipelineResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[22]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +1646,7 @@ func (x *SubmitPipelineResponse) String() string {
 func (*SubmitPipelineResponse) ProtoMessage() {}
 
 func (x *SubmitPipelineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[22]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +1659,7 @@ func (x *SubmitPipelineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitPipelineResponse.ProtoReflect.Descriptor instead.
 func (*SubmitPipelineResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{22}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SubmitPipelineResponse) GetId() string {
@@ -1531,7 +1690,7 @@ type Pipeline struct {
 
 func (x *Pipeline) Reset() {
 	*x = Pipeline{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[23]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1702,7 @@ func (x *Pipeline) String() string {
 func (*Pipeline) ProtoMessage() {}
 
 func (x *Pipeline) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[23]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1715,7 @@ func (x *Pipeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline.ProtoReflect.Descriptor instead.
 func (*Pipeline) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{23}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Pipeline) GetId() string {
@@ -1659,7 +1818,7 @@ type GetPipelineRequest struct {
 
 func (x *GetPipelineRequest) Reset() {
 	*x = GetPipelineRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[24]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1830,7 @@ func (x *GetPipelineRequest) String() string {
 func (*GetPipelineRequest) ProtoMessage() {}
 
 func (x *GetPipelineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[24]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1843,7 @@ func (x *GetPipelineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPipelineRequest.ProtoReflect.Descriptor instead.
 func (*GetPipelineRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{24}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetPipelineRequest) GetId() string {
@@ -1703,7 +1862,7 @@ type GetPipelineResponse struct {
 
 func (x *GetPipelineResponse) Reset() {
 	*x = GetPipelineResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[25]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1715,7 +1874,7 @@ func (x *GetPipelineResponse) String() string {
 func (*GetPipelineResponse) ProtoMessage() {}
 
 func (x *GetPipelineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[25]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1728,7 +1887,7 @@ func (x *GetPipelineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPipelineResponse.ProtoReflect.Descriptor instead.
 func (*GetPipelineResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{25}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetPipelineResponse) GetPipeline() *Pipeline {
@@ -1744,13 +1903,17 @@ type ListPipelinesRequest struct {
 	Tenant        string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	PageSize      uint32                 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken     string                 `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	States        []PipelineState        `protobuf:"varint,5,rep,packed,name=states,proto3,enum=shardy.operator.v1.PipelineState" json:"states,omitempty"` // any of them, state among them if it is given
+	FromUs        int64                  `protobuf:"varint,6,opt,name=from_us,json=fromUs,proto3" json:"from_us,omitempty"`                                // submitted at or after
+	UntilUs       int64                  `protobuf:"varint,7,opt,name=until_us,json=untilUs,proto3" json:"until_us,omitempty"`                             // submitted before; 0: no end
+	Counts        bool                   `protobuf:"varint,8,opt,name=counts,proto3" json:"counts,omitempty"`                                              // count too
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListPipelinesRequest) Reset() {
 	*x = ListPipelinesRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[26]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1762,7 +1925,7 @@ func (x *ListPipelinesRequest) String() string {
 func (*ListPipelinesRequest) ProtoMessage() {}
 
 func (x *ListPipelinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[26]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1775,7 +1938,7 @@ func (x *ListPipelinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPipelinesRequest.ProtoReflect.Descriptor instead.
 func (*ListPipelinesRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{26}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListPipelinesRequest) GetState() PipelineState {
@@ -1806,17 +1969,46 @@ func (x *ListPipelinesRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListPipelinesRequest) GetStates() []PipelineState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *ListPipelinesRequest) GetFromUs() int64 {
+	if x != nil {
+		return x.FromUs
+	}
+	return 0
+}
+
+func (x *ListPipelinesRequest) GetUntilUs() int64 {
+	if x != nil {
+		return x.UntilUs
+	}
+	return 0
+}
+
+func (x *ListPipelinesRequest) GetCounts() bool {
+	if x != nil {
+		return x.Counts
+	}
+	return false
+}
+
 type ListPipelinesResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Pipelines     []*Pipeline            `protobuf:"bytes,1,rep,name=pipelines,proto3" json:"pipelines,omitempty"`
+	Pipelines     []*Pipeline            `protobuf:"bytes,1,rep,name=pipelines,proto3" json:"pipelines,omitempty"` // the newest first
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Counts        []*PipelineCount       `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty"` // of all pages
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListPipelinesResponse) Reset() {
 	*x = ListPipelinesResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[27]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +2020,7 @@ func (x *ListPipelinesResponse) String() string {
 func (*ListPipelinesResponse) ProtoMessage() {}
 
 func (x *ListPipelinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[27]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +2033,7 @@ func (x *ListPipelinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPipelinesResponse.ProtoReflect.Descriptor instead.
 func (*ListPipelinesResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{27}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListPipelinesResponse) GetPipelines() []*Pipeline {
@@ -1858,6 +2050,66 @@ func (x *ListPipelinesResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListPipelinesResponse) GetCounts() []*PipelineCount {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+// PipelineCount is how many pipelines of a state pass the filters. With from_us or until_us 10,000 means so many or more.
+type PipelineCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         PipelineState          `protobuf:"varint,1,opt,name=state,proto3,enum=shardy.operator.v1.PipelineState" json:"state,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PipelineCount) Reset() {
+	*x = PipelineCount{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PipelineCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PipelineCount) ProtoMessage() {}
+
+func (x *PipelineCount) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PipelineCount.ProtoReflect.Descriptor instead.
+func (*PipelineCount) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *PipelineCount) GetState() PipelineState {
+	if x != nil {
+		return x.State
+	}
+	return PipelineState_PIPELINE_STATE_UNSPECIFIED
+}
+
+func (x *PipelineCount) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 type WatchPipelineRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1867,7 +2119,7 @@ type WatchPipelineRequest struct {
 
 func (x *WatchPipelineRequest) Reset() {
 	*x = WatchPipelineRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[28]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1879,7 +2131,7 @@ func (x *WatchPipelineRequest) String() string {
 func (*WatchPipelineRequest) ProtoMessage() {}
 
 func (x *WatchPipelineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[28]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1892,7 +2144,7 @@ func (x *WatchPipelineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPipelineRequest.ProtoReflect.Descriptor instead.
 func (*WatchPipelineRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{28}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WatchPipelineRequest) GetId() string {
@@ -1911,7 +2163,7 @@ type WatchPipelineResponse struct {
 
 func (x *WatchPipelineResponse) Reset() {
 	*x = WatchPipelineResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[29]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2175,7 @@ func (x *WatchPipelineResponse) String() string {
 func (*WatchPipelineResponse) ProtoMessage() {}
 
 func (x *WatchPipelineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[29]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2188,7 @@ func (x *WatchPipelineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPipelineResponse.ProtoReflect.Descriptor instead.
 func (*WatchPipelineResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{29}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchPipelineResponse) GetPipeline() *Pipeline {
@@ -1956,7 +2208,7 @@ type CancelPipelineRequest struct {
 
 func (x *CancelPipelineRequest) Reset() {
 	*x = CancelPipelineRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[30]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2220,7 @@ func (x *CancelPipelineRequest) String() string {
 func (*CancelPipelineRequest) ProtoMessage() {}
 
 func (x *CancelPipelineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[30]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2233,7 @@ func (x *CancelPipelineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelPipelineRequest.ProtoReflect.Descriptor instead.
 func (*CancelPipelineRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{30}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CancelPipelineRequest) GetId() string {
@@ -2006,7 +2258,7 @@ type CancelPipelineResponse struct {
 
 func (x *CancelPipelineResponse) Reset() {
 	*x = CancelPipelineResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[31]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2270,7 @@ func (x *CancelPipelineResponse) String() string {
 func (*CancelPipelineResponse) ProtoMessage() {}
 
 func (x *CancelPipelineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[31]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2283,7 @@ func (x *CancelPipelineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelPipelineResponse.ProtoReflect.Descriptor instead.
 func (*CancelPipelineResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{31}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{33}
 }
 
 type DownloadOutputRequest struct {
@@ -2043,7 +2295,7 @@ type DownloadOutputRequest struct {
 
 func (x *DownloadOutputRequest) Reset() {
 	*x = DownloadOutputRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[32]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2307,7 @@ func (x *DownloadOutputRequest) String() string {
 func (*DownloadOutputRequest) ProtoMessage() {}
 
 func (x *DownloadOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[32]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2320,7 @@ func (x *DownloadOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadOutputRequest.ProtoReflect.Descriptor instead.
 func (*DownloadOutputRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{32}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DownloadOutputRequest) GetId() string {
@@ -2088,7 +2340,7 @@ type DownloadOutputResponse struct {
 
 func (x *DownloadOutputResponse) Reset() {
 	*x = DownloadOutputResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[33]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2352,7 @@ func (x *DownloadOutputResponse) String() string {
 func (*DownloadOutputResponse) ProtoMessage() {}
 
 func (x *DownloadOutputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[33]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2365,7 @@ func (x *DownloadOutputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadOutputResponse.ProtoReflect.Descriptor instead.
 func (*DownloadOutputResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{33}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DownloadOutputResponse) GetChunk() uint32 {
@@ -2139,7 +2391,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[34]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2151,7 +2403,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[34]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2164,7 +2416,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{34}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -2183,7 +2435,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[35]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2195,7 +2447,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[35]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2460,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{35}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PutBlobResponse) GetRef() *v1.BlobRef {
@@ -2229,7 +2481,7 @@ type AdmitModuleRequest struct {
 
 func (x *AdmitModuleRequest) Reset() {
 	*x = AdmitModuleRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[36]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2493,7 @@ func (x *AdmitModuleRequest) String() string {
 func (*AdmitModuleRequest) ProtoMessage() {}
 
 func (x *AdmitModuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[36]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2506,7 @@ func (x *AdmitModuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitModuleRequest.ProtoReflect.Descriptor instead.
 func (*AdmitModuleRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{36}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AdmitModuleRequest) GetModule() []byte {
@@ -2287,7 +2539,7 @@ type AdmitModuleResponse struct {
 
 func (x *AdmitModuleResponse) Reset() {
 	*x = AdmitModuleResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[37]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2299,7 +2551,7 @@ func (x *AdmitModuleResponse) String() string {
 func (*AdmitModuleResponse) ProtoMessage() {}
 
 func (x *AdmitModuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[37]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2312,7 +2564,7 @@ func (x *AdmitModuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitModuleResponse.ProtoReflect.Descriptor instead.
 func (*AdmitModuleResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{37}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AdmitModuleResponse) GetModule() *v1.ModuleAdmitted {
@@ -2332,7 +2584,7 @@ type ListModulesRequest struct {
 
 func (x *ListModulesRequest) Reset() {
 	*x = ListModulesRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[38]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2344,7 +2596,7 @@ func (x *ListModulesRequest) String() string {
 func (*ListModulesRequest) ProtoMessage() {}
 
 func (x *ListModulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[38]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2357,7 +2609,7 @@ func (x *ListModulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModulesRequest.ProtoReflect.Descriptor instead.
 func (*ListModulesRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{38}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListModulesRequest) GetPageSize() uint32 {
@@ -2384,7 +2636,7 @@ type ListModulesResponse struct {
 
 func (x *ListModulesResponse) Reset() {
 	*x = ListModulesResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[39]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2648,7 @@ func (x *ListModulesResponse) String() string {
 func (*ListModulesResponse) ProtoMessage() {}
 
 func (x *ListModulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[39]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2661,7 @@ func (x *ListModulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModulesResponse.ProtoReflect.Descriptor instead.
 func (*ListModulesResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{39}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListModulesResponse) GetModules() []*v1.ModuleAdmitted {
@@ -2445,7 +2697,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[40]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2709,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[40]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2722,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{40}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Worker) GetKey() []byte {
@@ -2556,13 +2808,15 @@ type ListWorkersRequest struct {
 	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
 	PageSize      uint32                 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken     string                 `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Search        string                 `protobuf:"bytes,5,opt,name=search,proto3" json:"search,omitempty"`  // the key in hex begins so; the order is that of the keys then
+	Counts        bool                   `protobuf:"varint,6,opt,name=counts,proto3" json:"counts,omitempty"` // count too
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[41]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2574,7 +2828,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[41]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2587,7 +2841,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{41}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListWorkersRequest) GetTier() uint32 {
@@ -2618,17 +2872,32 @@ func (x *ListWorkersRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListWorkersRequest) GetSearch() string {
+	if x != nil {
+		return x.Search
+	}
+	return ""
+}
+
+func (x *ListWorkersRequest) GetCounts() bool {
+	if x != nil {
+		return x.Counts
+	}
+	return false
+}
+
 type ListWorkersResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Workers       []*Worker              `protobuf:"bytes,1,rep,name=workers,proto3" json:"workers,omitempty"`
+	Workers       []*Worker              `protobuf:"bytes,1,rep,name=workers,proto3" json:"workers,omitempty"` // those known last first
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Counts        []*WorkerCount         `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty"` // of all pages
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[42]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2640,7 +2909,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[42]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,7 +2922,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{42}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -2670,6 +2939,74 @@ func (x *ListWorkersResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListWorkersResponse) GetCounts() []*WorkerCount {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+// WorkerCount is how many workers of a tier and a state pass the filters. With search 10,000 are looked at.
+type WorkerCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tier          uint32                 `protobuf:"varint,1,opt,name=tier,proto3" json:"tier,omitempty"` // 0: none
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Count         uint64                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerCount) Reset() {
+	*x = WorkerCount{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkerCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkerCount) ProtoMessage() {}
+
+func (x *WorkerCount) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkerCount.ProtoReflect.Descriptor instead.
+func (*WorkerCount) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *WorkerCount) GetTier() uint32 {
+	if x != nil {
+		return x.Tier
+	}
+	return 0
+}
+
+func (x *WorkerCount) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *WorkerCount) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 type GetWorkerRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -2679,7 +3016,7 @@ type GetWorkerRequest struct {
 
 func (x *GetWorkerRequest) Reset() {
 	*x = GetWorkerRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[43]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2691,7 +3028,7 @@ func (x *GetWorkerRequest) String() string {
 func (*GetWorkerRequest) ProtoMessage() {}
 
 func (x *GetWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[43]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2704,7 +3041,7 @@ func (x *GetWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkerRequest.ProtoReflect.Descriptor instead.
 func (*GetWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{43}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetWorkerRequest) GetKey() []byte {
@@ -2723,7 +3060,7 @@ type GetWorkerResponse struct {
 
 func (x *GetWorkerResponse) Reset() {
 	*x = GetWorkerResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[44]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +3072,7 @@ func (x *GetWorkerResponse) String() string {
 func (*GetWorkerResponse) ProtoMessage() {}
 
 func (x *GetWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[44]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +3085,7 @@ func (x *GetWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkerResponse.ProtoReflect.Descriptor instead.
 func (*GetWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{44}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetWorkerResponse) GetWorker() *Worker {
@@ -2768,7 +3105,7 @@ type DrainWorkerRequest struct {
 
 func (x *DrainWorkerRequest) Reset() {
 	*x = DrainWorkerRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[45]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2780,7 +3117,7 @@ func (x *DrainWorkerRequest) String() string {
 func (*DrainWorkerRequest) ProtoMessage() {}
 
 func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[45]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2793,7 +3130,7 @@ func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*DrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{45}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DrainWorkerRequest) GetKey() []byte {
@@ -2818,7 +3155,7 @@ type DrainWorkerResponse struct {
 
 func (x *DrainWorkerResponse) Reset() {
 	*x = DrainWorkerResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[46]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +3167,7 @@ func (x *DrainWorkerResponse) String() string {
 func (*DrainWorkerResponse) ProtoMessage() {}
 
 func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[46]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +3180,7 @@ func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*DrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{46}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{49}
 }
 
 type BanWorkerRequest struct {
@@ -2856,7 +3193,7 @@ type BanWorkerRequest struct {
 
 func (x *BanWorkerRequest) Reset() {
 	*x = BanWorkerRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[47]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2868,7 +3205,7 @@ func (x *BanWorkerRequest) String() string {
 func (*BanWorkerRequest) ProtoMessage() {}
 
 func (x *BanWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[47]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2881,7 +3218,7 @@ func (x *BanWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BanWorkerRequest.ProtoReflect.Descriptor instead.
 func (*BanWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{47}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *BanWorkerRequest) GetKey() []byte {
@@ -2906,7 +3243,7 @@ type BanWorkerResponse struct {
 
 func (x *BanWorkerResponse) Reset() {
 	*x = BanWorkerResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[48]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +3255,7 @@ func (x *BanWorkerResponse) String() string {
 func (*BanWorkerResponse) ProtoMessage() {}
 
 func (x *BanWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[48]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3268,7 @@ func (x *BanWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BanWorkerResponse.ProtoReflect.Descriptor instead.
 func (*BanWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{48}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{51}
 }
 
 type ReinstateWorkerRequest struct {
@@ -2944,7 +3281,7 @@ type ReinstateWorkerRequest struct {
 
 func (x *ReinstateWorkerRequest) Reset() {
 	*x = ReinstateWorkerRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[49]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2956,7 +3293,7 @@ func (x *ReinstateWorkerRequest) String() string {
 func (*ReinstateWorkerRequest) ProtoMessage() {}
 
 func (x *ReinstateWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[49]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2969,7 +3306,7 @@ func (x *ReinstateWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReinstateWorkerRequest.ProtoReflect.Descriptor instead.
 func (*ReinstateWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{49}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ReinstateWorkerRequest) GetKey() []byte {
@@ -2994,7 +3331,7 @@ type ReinstateWorkerResponse struct {
 
 func (x *ReinstateWorkerResponse) Reset() {
 	*x = ReinstateWorkerResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[50]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3343,7 @@ func (x *ReinstateWorkerResponse) String() string {
 func (*ReinstateWorkerResponse) ProtoMessage() {}
 
 func (x *ReinstateWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[50]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3356,7 @@ func (x *ReinstateWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReinstateWorkerResponse.ProtoReflect.Descriptor instead.
 func (*ReinstateWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{50}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{53}
 }
 
 type DeadLetter struct {
@@ -3041,7 +3378,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[51]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3053,7 +3390,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[51]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3066,7 +3403,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{51}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DeadLetter) GetId() string {
@@ -3162,7 +3499,7 @@ type DeadLetterFilter struct {
 
 func (x *DeadLetterFilter) Reset() {
 	*x = DeadLetterFilter{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[52]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3174,7 +3511,7 @@ func (x *DeadLetterFilter) String() string {
 func (*DeadLetterFilter) ProtoMessage() {}
 
 func (x *DeadLetterFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[52]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3187,7 +3524,7 @@ func (x *DeadLetterFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterFilter.ProtoReflect.Descriptor instead.
 func (*DeadLetterFilter) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{52}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DeadLetterFilter) GetReasons() []v1.DeadLetterReason {
@@ -3244,13 +3581,14 @@ type ListDeadLettersRequest struct {
 	Filter        *DeadLetterFilter      `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
 	PageSize      uint32                 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // default 50, at most 500
 	PageToken     string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Counts        bool                   `protobuf:"varint,4,opt,name=counts,proto3" json:"counts,omitempty"` // count too
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[53]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3262,7 +3600,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[53]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3275,7 +3613,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{53}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListDeadLettersRequest) GetFilter() *DeadLetterFilter {
@@ -3299,17 +3637,25 @@ func (x *ListDeadLettersRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListDeadLettersRequest) GetCounts() bool {
+	if x != nil {
+		return x.Counts
+	}
+	return false
+}
+
 type ListDeadLettersResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	DeadLetters   []*DeadLetter          `protobuf:"bytes,1,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`         // the newest first
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"` // a page may be short, or empty, although there are more
+	Counts        []*DeadLetterCount     `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty"`                                      // of all pages
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[54]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3667,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[54]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3680,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{54}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
@@ -3351,6 +3697,67 @@ func (x *ListDeadLettersResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListDeadLettersResponse) GetCounts() []*DeadLetterCount {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+// DeadLetterCount is how many dead letters of a reason pass the filter. Filters beside reason and tenant make 10,000 mean
+// so many or more.
+type DeadLetterCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        v1.DeadLetterReason    `protobuf:"varint,1,opt,name=reason,proto3,enum=shardy.event.v1.DeadLetterReason" json:"reason,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetterCount) Reset() {
+	*x = DeadLetterCount{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetterCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetterCount) ProtoMessage() {}
+
+func (x *DeadLetterCount) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetterCount.ProtoReflect.Descriptor instead.
+func (*DeadLetterCount) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *DeadLetterCount) GetReason() v1.DeadLetterReason {
+	if x != nil {
+		return x.Reason
+	}
+	return v1.DeadLetterReason(0)
+}
+
+func (x *DeadLetterCount) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 type DescribeDeadLetterRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3360,7 +3767,7 @@ type DescribeDeadLetterRequest struct {
 
 func (x *DescribeDeadLetterRequest) Reset() {
 	*x = DescribeDeadLetterRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[55]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3372,7 +3779,7 @@ func (x *DescribeDeadLetterRequest) String() string {
 func (*DescribeDeadLetterRequest) ProtoMessage() {}
 
 func (x *DescribeDeadLetterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[55]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3385,7 +3792,7 @@ func (x *DescribeDeadLetterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeDeadLetterRequest.ProtoReflect.Descriptor instead.
 func (*DescribeDeadLetterRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{55}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *DescribeDeadLetterRequest) GetId() string {
@@ -3408,7 +3815,7 @@ type DescribeDeadLetterResponse struct {
 
 func (x *DescribeDeadLetterResponse) Reset() {
 	*x = DescribeDeadLetterResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[56]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3420,7 +3827,7 @@ func (x *DescribeDeadLetterResponse) String() string {
 func (*DescribeDeadLetterResponse) ProtoMessage() {}
 
 func (x *DescribeDeadLetterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[56]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3433,7 +3840,7 @@ func (x *DescribeDeadLetterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeDeadLetterResponse.ProtoReflect.Descriptor instead.
 func (*DescribeDeadLetterResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{56}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *DescribeDeadLetterResponse) GetDeadLetter() *DeadLetter {
@@ -3488,7 +3895,7 @@ type DeadLetterRound struct {
 
 func (x *DeadLetterRound) Reset() {
 	*x = DeadLetterRound{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[57]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3500,7 +3907,7 @@ func (x *DeadLetterRound) String() string {
 func (*DeadLetterRound) ProtoMessage() {}
 
 func (x *DeadLetterRound) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[57]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3513,7 +3920,7 @@ func (x *DeadLetterRound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterRound.ProtoReflect.Descriptor instead.
 func (*DeadLetterRound) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{57}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *DeadLetterRound) GetRound() uint32 {
@@ -3585,7 +3992,7 @@ type DeadLetterPayload struct {
 
 func (x *DeadLetterPayload) Reset() {
 	*x = DeadLetterPayload{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[58]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3597,7 +4004,7 @@ func (x *DeadLetterPayload) String() string {
 func (*DeadLetterPayload) ProtoMessage() {}
 
 func (x *DeadLetterPayload) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[58]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3610,7 +4017,7 @@ func (x *DeadLetterPayload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterPayload.ProtoReflect.Descriptor instead.
 func (*DeadLetterPayload) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{58}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *DeadLetterPayload) GetInput() bool {
@@ -3651,7 +4058,7 @@ type DownloadPayloadRequest struct {
 
 func (x *DownloadPayloadRequest) Reset() {
 	*x = DownloadPayloadRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[59]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3663,7 +4070,7 @@ func (x *DownloadPayloadRequest) String() string {
 func (*DownloadPayloadRequest) ProtoMessage() {}
 
 func (x *DownloadPayloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[59]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3676,7 +4083,7 @@ func (x *DownloadPayloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadPayloadRequest.ProtoReflect.Descriptor instead.
 func (*DownloadPayloadRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{59}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *DownloadPayloadRequest) GetId() string {
@@ -3702,7 +4109,7 @@ type DownloadPayloadResponse struct {
 
 func (x *DownloadPayloadResponse) Reset() {
 	*x = DownloadPayloadResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[60]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3714,7 +4121,7 @@ func (x *DownloadPayloadResponse) String() string {
 func (*DownloadPayloadResponse) ProtoMessage() {}
 
 func (x *DownloadPayloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[60]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3727,7 +4134,7 @@ func (x *DownloadPayloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadPayloadResponse.ProtoReflect.Descriptor instead.
 func (*DownloadPayloadResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{60}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *DownloadPayloadResponse) GetData() []byte {
@@ -3746,7 +4153,7 @@ type DeadLetterIds struct {
 
 func (x *DeadLetterIds) Reset() {
 	*x = DeadLetterIds{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[61]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3758,7 +4165,7 @@ func (x *DeadLetterIds) String() string {
 func (*DeadLetterIds) ProtoMessage() {}
 
 func (x *DeadLetterIds) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[61]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3771,7 +4178,7 @@ func (x *DeadLetterIds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterIds.ProtoReflect.Descriptor instead.
 func (*DeadLetterIds) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{61}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *DeadLetterIds) GetIds() []string {
@@ -3798,7 +4205,7 @@ type RequeueDeadLettersRequest struct {
 
 func (x *RequeueDeadLettersRequest) Reset() {
 	*x = RequeueDeadLettersRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[62]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3810,7 +4217,7 @@ func (x *RequeueDeadLettersRequest) String() string {
 func (*RequeueDeadLettersRequest) ProtoMessage() {}
 
 func (x *RequeueDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[62]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3823,7 +4230,7 @@ func (x *RequeueDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*RequeueDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{62}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *RequeueDeadLettersRequest) GetWhich() isRequeueDeadLettersRequest_Which {
@@ -3906,7 +4313,7 @@ type RequeueDeadLettersResponse struct {
 
 func (x *RequeueDeadLettersResponse) Reset() {
 	*x = RequeueDeadLettersResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[63]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3918,7 +4325,7 @@ func (x *RequeueDeadLettersResponse) String() string {
 func (*RequeueDeadLettersResponse) ProtoMessage() {}
 
 func (x *RequeueDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[63]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3931,7 +4338,7 @@ func (x *RequeueDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*RequeueDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{63}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *RequeueDeadLettersResponse) GetOutcomes() []*DeadLetterOutcome {
@@ -3972,7 +4379,7 @@ type DiscardDeadLettersRequest struct {
 
 func (x *DiscardDeadLettersRequest) Reset() {
 	*x = DiscardDeadLettersRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[64]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3984,7 +4391,7 @@ func (x *DiscardDeadLettersRequest) String() string {
 func (*DiscardDeadLettersRequest) ProtoMessage() {}
 
 func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[64]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3997,7 +4404,7 @@ func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*DiscardDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{64}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DiscardDeadLettersRequest) GetWhich() isDiscardDeadLettersRequest_Which {
@@ -4080,7 +4487,7 @@ type DiscardDeadLettersResponse struct {
 
 func (x *DiscardDeadLettersResponse) Reset() {
 	*x = DiscardDeadLettersResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[65]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4092,7 +4499,7 @@ func (x *DiscardDeadLettersResponse) String() string {
 func (*DiscardDeadLettersResponse) ProtoMessage() {}
 
 func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[65]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4105,7 +4512,7 @@ func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*DiscardDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{65}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *DiscardDeadLettersResponse) GetOutcomes() []*DeadLetterOutcome {
@@ -4143,7 +4550,7 @@ type DeadLetterOutcome struct {
 
 func (x *DeadLetterOutcome) Reset() {
 	*x = DeadLetterOutcome{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[66]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4155,7 +4562,7 @@ func (x *DeadLetterOutcome) String() string {
 func (*DeadLetterOutcome) ProtoMessage() {}
 
 func (x *DeadLetterOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[66]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4168,7 +4575,7 @@ func (x *DeadLetterOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterOutcome.ProtoReflect.Descriptor instead.
 func (*DeadLetterOutcome) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{66}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *DeadLetterOutcome) GetId() string {
@@ -4215,7 +4622,7 @@ type LabelList struct {
 
 func (x *LabelList) Reset() {
 	*x = LabelList{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[67]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4227,7 +4634,7 @@ func (x *LabelList) String() string {
 func (*LabelList) ProtoMessage() {}
 
 func (x *LabelList) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[67]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4240,7 +4647,7 @@ func (x *LabelList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelList.ProtoReflect.Descriptor instead.
 func (*LabelList) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{67}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *LabelList) GetLabels() []*v1.Label {
@@ -4269,7 +4676,7 @@ type DeadLetterEdit struct {
 
 func (x *DeadLetterEdit) Reset() {
 	*x = DeadLetterEdit{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[68]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4281,7 +4688,7 @@ func (x *DeadLetterEdit) String() string {
 func (*DeadLetterEdit) ProtoMessage() {}
 
 func (x *DeadLetterEdit) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[68]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4294,7 +4701,7 @@ func (x *DeadLetterEdit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterEdit.ProtoReflect.Descriptor instead.
 func (*DeadLetterEdit) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{68}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *DeadLetterEdit) GetModule() []byte {
@@ -4379,7 +4786,7 @@ type EditDeadLetterRequest struct {
 
 func (x *EditDeadLetterRequest) Reset() {
 	*x = EditDeadLetterRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[69]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4391,7 +4798,7 @@ func (x *EditDeadLetterRequest) String() string {
 func (*EditDeadLetterRequest) ProtoMessage() {}
 
 func (x *EditDeadLetterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[69]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4404,7 +4811,7 @@ func (x *EditDeadLetterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditDeadLetterRequest.ProtoReflect.Descriptor instead.
 func (*EditDeadLetterRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{69}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *EditDeadLetterRequest) GetId() string {
@@ -4447,7 +4854,7 @@ type EditDeadLetterResponse struct {
 
 func (x *EditDeadLetterResponse) Reset() {
 	*x = EditDeadLetterResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[70]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4459,7 +4866,7 @@ func (x *EditDeadLetterResponse) String() string {
 func (*EditDeadLetterResponse) ProtoMessage() {}
 
 func (x *EditDeadLetterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[70]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4472,7 +4879,7 @@ func (x *EditDeadLetterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditDeadLetterResponse.ProtoReflect.Descriptor instead.
 func (*EditDeadLetterResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{70}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *EditDeadLetterResponse) GetId() string {
@@ -4514,7 +4921,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[71]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4526,7 +4933,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[71]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4539,7 +4946,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{71}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *FieldChange) GetField() string {
@@ -4579,7 +4986,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[72]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4591,7 +4998,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[72]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4604,7 +5011,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{72}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Attempt) GetSlot() uint32 {
@@ -4670,7 +5077,7 @@ type ReadEventsRequest struct {
 
 func (x *ReadEventsRequest) Reset() {
 	*x = ReadEventsRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[73]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4682,7 +5089,7 @@ func (x *ReadEventsRequest) String() string {
 func (*ReadEventsRequest) ProtoMessage() {}
 
 func (x *ReadEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[73]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4695,7 +5102,7 @@ func (x *ReadEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadEventsRequest.ProtoReflect.Descriptor instead.
 func (*ReadEventsRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{73}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ReadEventsRequest) GetStream() string {
@@ -4758,7 +5165,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[74]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4770,7 +5177,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[74]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4783,7 +5190,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{74}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Event) GetPosition() uint64 {
@@ -4866,7 +5273,7 @@ type ReadEventsResponse struct {
 
 func (x *ReadEventsResponse) Reset() {
 	*x = ReadEventsResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[75]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4878,7 +5285,7 @@ func (x *ReadEventsResponse) String() string {
 func (*ReadEventsResponse) ProtoMessage() {}
 
 func (x *ReadEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[75]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4891,7 +5298,7 @@ func (x *ReadEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadEventsResponse.ProtoReflect.Descriptor instead.
 func (*ReadEventsResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{75}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ReadEventsResponse) GetEvents() []*Event {
@@ -4916,7 +5323,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[76]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4928,7 +5335,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[76]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4941,7 +5348,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{76}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{80}
 }
 
 type GetStatusResponse struct {
@@ -4966,7 +5373,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[77]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4978,7 +5385,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[77]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4991,7 +5398,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{77}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -5103,7 +5510,7 @@ type TierCount struct {
 
 func (x *TierCount) Reset() {
 	*x = TierCount{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[78]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5115,7 +5522,7 @@ func (x *TierCount) String() string {
 func (*TierCount) ProtoMessage() {}
 
 func (x *TierCount) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[78]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5128,7 +5535,7 @@ func (x *TierCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TierCount.ProtoReflect.Descriptor instead.
 func (*TierCount) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{78}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *TierCount) GetTier() uint32 {
@@ -5162,7 +5569,7 @@ type Counter struct {
 
 func (x *Counter) Reset() {
 	*x = Counter{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[79]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5174,7 +5581,7 @@ func (x *Counter) String() string {
 func (*Counter) ProtoMessage() {}
 
 func (x *Counter) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[79]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5187,7 +5594,7 @@ func (x *Counter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counter.ProtoReflect.Descriptor instead.
 func (*Counter) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{79}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Counter) GetName() string {
@@ -5212,7 +5619,7 @@ type GetPolicyRequest struct {
 
 func (x *GetPolicyRequest) Reset() {
 	*x = GetPolicyRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[80]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5224,7 +5631,7 @@ func (x *GetPolicyRequest) String() string {
 func (*GetPolicyRequest) ProtoMessage() {}
 
 func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[80]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5237,7 +5644,7 @@ func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{80}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{84}
 }
 
 type GetPolicyResponse struct {
@@ -5249,7 +5656,7 @@ type GetPolicyResponse struct {
 
 func (x *GetPolicyResponse) Reset() {
 	*x = GetPolicyResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[81]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5261,7 +5668,7 @@ func (x *GetPolicyResponse) String() string {
 func (*GetPolicyResponse) ProtoMessage() {}
 
 func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[81]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5274,7 +5681,7 @@ func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyResponse.ProtoReflect.Descriptor instead.
 func (*GetPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{81}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *GetPolicyResponse) GetPolicy() *v1.Policy {
@@ -5294,7 +5701,7 @@ type ChangePolicyRequest struct {
 
 func (x *ChangePolicyRequest) Reset() {
 	*x = ChangePolicyRequest{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[82]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5306,7 +5713,7 @@ func (x *ChangePolicyRequest) String() string {
 func (*ChangePolicyRequest) ProtoMessage() {}
 
 func (x *ChangePolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[82]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5319,7 +5726,7 @@ func (x *ChangePolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePolicyRequest.ProtoReflect.Descriptor instead.
 func (*ChangePolicyRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{82}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ChangePolicyRequest) GetPolicy() *v1.Policy {
@@ -5344,7 +5751,7 @@ type ChangePolicyResponse struct {
 
 func (x *ChangePolicyResponse) Reset() {
 	*x = ChangePolicyResponse{}
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[83]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5356,7 +5763,7 @@ func (x *ChangePolicyResponse) String() string {
 func (*ChangePolicyResponse) ProtoMessage() {}
 
 func (x *ChangePolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_operator_proto_msgTypes[83]
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5369,14 +5776,206 @@ func (x *ChangePolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePolicyResponse.ProtoReflect.Descriptor instead.
 func (*ChangePolicyResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{83}
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{87}
+}
+
+type ExplainVerdictRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainVerdictRequest) Reset() {
+	*x = ExplainVerdictRequest{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainVerdictRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainVerdictRequest) ProtoMessage() {}
+
+func (x *ExplainVerdictRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainVerdictRequest.ProtoReflect.Descriptor instead.
+func (*ExplainVerdictRequest) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *ExplainVerdictRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ExplainVerdictResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Story         *v11.Story             `protobuf:"bytes,1,opt,name=story,proto3" json:"story,omitempty"`
+	Lines         []string               `protobuf:"bytes,2,rep,name=lines,proto3" json:"lines,omitempty"` // the same in words
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainVerdictResponse) Reset() {
+	*x = ExplainVerdictResponse{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainVerdictResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainVerdictResponse) ProtoMessage() {}
+
+func (x *ExplainVerdictResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainVerdictResponse.ProtoReflect.Descriptor instead.
+func (*ExplainVerdictResponse) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{89}
+}
+
+func (x *ExplainVerdictResponse) GetStory() *v11.Story {
+	if x != nil {
+		return x.Story
+	}
+	return nil
+}
+
+func (x *ExplainVerdictResponse) GetLines() []string {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+type GetBundleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	NoContent     bool                   `protobuf:"varint,2,opt,name=no_content,json=noContent,proto3" json:"no_content,omitempty"` // leave module, input and outputs out; their hashes stay
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBundleRequest) Reset() {
+	*x = GetBundleRequest{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBundleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBundleRequest) ProtoMessage() {}
+
+func (x *GetBundleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBundleRequest.ProtoReflect.Descriptor instead.
+func (*GetBundleRequest) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *GetBundleRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *GetBundleRequest) GetNoContent() bool {
+	if x != nil {
+		return x.NoContent
+	}
+	return false
+}
+
+type GetBundleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"` // the next part of the file
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBundleResponse) Reset() {
+	*x = GetBundleResponse{}
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBundleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBundleResponse) ProtoMessage() {}
+
+func (x *GetBundleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_operator_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBundleResponse.ProtoReflect.Descriptor instead.
+func (*GetBundleResponse) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_operator_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *GetBundleResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
 }
 
 var File_shardy_operator_v1_operator_proto protoreflect.FileDescriptor
 
 const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"!shardy/operator/v1/operator.proto\x12\x12shardy.operator.v1\x1a shardy/event/v1/assignment.proto\x1a shardy/event/v1/deployment.proto\x1a\x19shardy/event/v1/job.proto\x1a\x1eshardy/event/v1/pipeline.proto\x1a\x1cshardy/event/v1/worker.proto\"\xee\x01\n" +
+	"!shardy/operator/v1/operator.proto\x12\x12shardy.operator.v1\x1a\x1bshardy/audit/v1/story.proto\x1a shardy/event/v1/assignment.proto\x1a shardy/event/v1/deployment.proto\x1a\x19shardy/event/v1/job.proto\x1a\x1eshardy/event/v1/pipeline.proto\x1a\x1cshardy/event/v1/worker.proto\"\xee\x01\n" +
 	"\x0fPolicyOverrides\x12\x1e\n" +
 	"\n" +
 	"redundancy\x18\x01 \x01(\rR\n" +
@@ -5427,7 +6026,7 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\rGetJobRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\";\n" +
 	"\x0eGetJobResponse\x12)\n" +
-	"\x03job\x18\x01 \x01(\v2\x17.shardy.operator.v1.JobR\x03job\"\xe3\x01\n" +
+	"\x03job\x18\x01 \x01(\v2\x17.shardy.operator.v1.JobR\x03job\"\x95\x03\n" +
 	"\x0fListJobsRequest\x122\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1c.shardy.operator.v1.JobStateR\x05state\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1a\n" +
@@ -5435,7 +6034,14 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\x04kind\x18\x04 \x01(\x0e2\x18.shardy.event.v1.JobKindR\x04kind\x12\x1b\n" +
 	"\tpage_size\x18\x05 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x06 \x01(\tR\tpageToken\"\xe9\x02\n" +
+	"page_token\x18\x06 \x01(\tR\tpageToken\x124\n" +
+	"\x06states\x18\a \x03(\x0e2\x1c.shardy.operator.v1.JobStateR\x06states\x12\x16\n" +
+	"\x06module\x18\b \x01(\fR\x06module\x12\x16\n" +
+	"\x06worker\x18\t \x01(\fR\x06worker\x12\x17\n" +
+	"\afrom_us\x18\n" +
+	" \x01(\x03R\x06fromUs\x12\x19\n" +
+	"\buntil_us\x18\v \x01(\x03R\auntilUs\x12\x16\n" +
+	"\x06counts\x18\f \x01(\bR\x06counts\"\x83\x04\n" +
 	"\x06JobRow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.shardy.operator.v1.JobStateR\x05state\x12,\n" +
@@ -5447,10 +6053,21 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"decided_us\x18\a \x01(\x03R\tdecidedUs\x12B\n" +
 	"\vdead_letter\x18\b \x01(\x0e2!.shardy.event.v1.DeadLetterReasonR\n" +
 	"deadLetter\x123\n" +
-	"\x05basis\x18\t \x01(\x0e2\x1d.shardy.event.v1.VerdictBasisR\x05basis\"j\n" +
+	"\x05basis\x18\t \x01(\x0e2\x1d.shardy.event.v1.VerdictBasisR\x05basis\x12\x14\n" +
+	"\x05stage\x18\n" +
+	" \x01(\rR\x05stage\x12\x14\n" +
+	"\x05chunk\x18\v \x01(\rR\x05chunk\x12\x16\n" +
+	"\x06module\x18\f \x01(\fR\x06module\x12\x14\n" +
+	"\x05round\x18\r \x01(\rR\x05round\x12\x1a\n" +
+	"\battempts\x18\x0e \x01(\rR\battempts\x12\"\n" +
+	"\fcontradicted\x18\x0f \x01(\rR\fcontradicted\"\xa0\x01\n" +
 	"\x10ListJobsResponse\x12.\n" +
 	"\x04jobs\x18\x01 \x03(\v2\x1a.shardy.operator.v1.JobRowR\x04jobs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"$\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x124\n" +
+	"\x06counts\x18\x03 \x03(\v2\x1c.shardy.operator.v1.JobCountR\x06counts\"T\n" +
+	"\bJobCount\x122\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1c.shardy.operator.v1.JobStateR\x05state\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"$\n" +
 	"\x10WatchJobsRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\tR\x03ids\"\xcb\x01\n" +
 	"\tJobUpdate\x12\x0e\n" +
@@ -5496,16 +6113,24 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\x12GetPipelineRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"O\n" +
 	"\x13GetPipelineResponse\x128\n" +
-	"\bpipeline\x18\x01 \x01(\v2\x1c.shardy.operator.v1.PipelineR\bpipeline\"\xa3\x01\n" +
+	"\bpipeline\x18\x01 \x01(\v2\x1c.shardy.operator.v1.PipelineR\bpipeline\"\xaa\x02\n" +
 	"\x14ListPipelinesRequest\x127\n" +
 	"\x05state\x18\x01 \x01(\x0e2!.shardy.operator.v1.PipelineStateR\x05state\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"{\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\x129\n" +
+	"\x06states\x18\x05 \x03(\x0e2!.shardy.operator.v1.PipelineStateR\x06states\x12\x17\n" +
+	"\afrom_us\x18\x06 \x01(\x03R\x06fromUs\x12\x19\n" +
+	"\buntil_us\x18\a \x01(\x03R\auntilUs\x12\x16\n" +
+	"\x06counts\x18\b \x01(\bR\x06counts\"\xb6\x01\n" +
 	"\x15ListPipelinesResponse\x12:\n" +
 	"\tpipelines\x18\x01 \x03(\v2\x1c.shardy.operator.v1.PipelineR\tpipelines\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x129\n" +
+	"\x06counts\x18\x03 \x03(\v2!.shardy.operator.v1.PipelineCountR\x06counts\"^\n" +
+	"\rPipelineCount\x127\n" +
+	"\x05state\x18\x01 \x01(\x0e2!.shardy.operator.v1.PipelineStateR\x05state\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"&\n" +
 	"\x14WatchPipelineRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"Q\n" +
 	"\x15WatchPipelineResponse\x128\n" +
@@ -5549,16 +6174,23 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\acredits\x18\t \x01(\rR\acredits\x12\x1b\n" +
 	"\tin_flight\x18\n" +
 	" \x01(\rR\binFlight\x12\x16\n" +
-	"\x06detail\x18\v \x01(\tR\x06detail\"z\n" +
+	"\x06detail\x18\v \x01(\tR\x06detail\"\xaa\x01\n" +
 	"\x12ListWorkersRequest\x12\x12\n" +
 	"\x04tier\x18\x01 \x01(\rR\x04tier\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"s\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06search\x18\x05 \x01(\tR\x06search\x12\x16\n" +
+	"\x06counts\x18\x06 \x01(\bR\x06counts\"\xac\x01\n" +
 	"\x13ListWorkersResponse\x124\n" +
 	"\aworkers\x18\x01 \x03(\v2\x1a.shardy.operator.v1.WorkerR\aworkers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"$\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x127\n" +
+	"\x06counts\x18\x03 \x03(\v2\x1f.shardy.operator.v1.WorkerCountR\x06counts\"M\n" +
+	"\vWorkerCount\x12\x12\n" +
+	"\x04tier\x18\x01 \x01(\rR\x04tier\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x04R\x05count\"$\n" +
 	"\x10GetWorkerRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\"G\n" +
 	"\x11GetWorkerResponse\x122\n" +
@@ -5596,15 +6228,20 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\x04kind\x18\x04 \x01(\x0e2\x18.shardy.event.v1.JobKindR\x04kind\x12\x16\n" +
 	"\x06module\x18\x05 \x01(\fR\x06module\x12\x17\n" +
 	"\afrom_us\x18\x06 \x01(\x03R\x06fromUs\x12\x19\n" +
-	"\buntil_us\x18\a \x01(\x03R\auntilUs\"\x92\x01\n" +
+	"\buntil_us\x18\a \x01(\x03R\auntilUs\"\xaa\x01\n" +
 	"\x16ListDeadLettersRequest\x12<\n" +
 	"\x06filter\x18\x01 \x01(\v2$.shardy.operator.v1.DeadLetterFilterR\x06filter\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"\x84\x01\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06counts\x18\x04 \x01(\bR\x06counts\"\xc1\x01\n" +
 	"\x17ListDeadLettersResponse\x12A\n" +
 	"\fdead_letters\x18\x01 \x03(\v2\x1e.shardy.operator.v1.DeadLetterR\vdeadLetters\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"+\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12;\n" +
+	"\x06counts\x18\x03 \x03(\v2#.shardy.operator.v1.DeadLetterCountR\x06counts\"b\n" +
+	"\x0fDeadLetterCount\x129\n" +
+	"\x06reason\x18\x01 \x01(\x0e2!.shardy.event.v1.DeadLetterReasonR\x06reason\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"+\n" +
 	"\x19DescribeDeadLetterRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\xc1\x02\n" +
 	"\x1aDescribeDeadLetterResponse\x12?\n" +
@@ -5768,7 +6405,18 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\x13ChangePolicyRequest\x12/\n" +
 	"\x06policy\x18\x01 \x01(\v2\x17.shardy.event.v1.PolicyR\x06policy\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x16\n" +
-	"\x14ChangePolicyResponse*\xa0\x01\n" +
+	"\x14ChangePolicyResponse\"'\n" +
+	"\x15ExplainVerdictRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\\\n" +
+	"\x16ExplainVerdictResponse\x12,\n" +
+	"\x05story\x18\x01 \x01(\v2\x16.shardy.audit.v1.StoryR\x05story\x12\x14\n" +
+	"\x05lines\x18\x02 \x03(\tR\x05lines\"A\n" +
+	"\x10GetBundleRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"no_content\x18\x02 \x01(\bR\tnoContent\"'\n" +
+	"\x11GetBundleResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data*\xa0\x01\n" +
 	"\bJobState\x12\x19\n" +
 	"\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eJOB_STATE_OPEN\x10\x01\x12\x16\n" +
@@ -5819,7 +6467,10 @@ const file_shardy_operator_v1_operator_proto_rawDesc = "" +
 	"\x0eEditDeadLetter\x12).shardy.operator.v1.EditDeadLetterRequest\x1a*.shardy.operator.v1.EditDeadLetterResponse2m\n" +
 	"\fEventService\x12]\n" +
 	"\n" +
-	"ReadEvents\x12%.shardy.operator.v1.ReadEventsRequest\x1a&.shardy.operator.v1.ReadEventsResponse0\x012\xb0\x02\n" +
+	"ReadEvents\x12%.shardy.operator.v1.ReadEventsRequest\x1a&.shardy.operator.v1.ReadEventsResponse0\x012\xd8\x01\n" +
+	"\fAuditService\x12l\n" +
+	"\x0eExplainVerdict\x12).shardy.operator.v1.ExplainVerdictRequest\x1a*.shardy.operator.v1.ExplainVerdictResponse\"\x03\x90\x02\x01\x12Z\n" +
+	"\tGetBundle\x12$.shardy.operator.v1.GetBundleRequest\x1a%.shardy.operator.v1.GetBundleResponse0\x012\xb0\x02\n" +
 	"\rSystemService\x12]\n" +
 	"\tGetStatus\x12$.shardy.operator.v1.GetStatusRequest\x1a%.shardy.operator.v1.GetStatusResponse\"\x03\x90\x02\x01\x12]\n" +
 	"\tGetPolicy\x12$.shardy.operator.v1.GetPolicyRequest\x1a%.shardy.operator.v1.GetPolicyResponse\"\x03\x90\x02\x01\x12a\n" +
@@ -5838,7 +6489,7 @@ func file_shardy_operator_v1_operator_proto_rawDescGZIP() []byte {
 }
 
 var file_shardy_operator_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_shardy_operator_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
+var file_shardy_operator_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
 var file_shardy_operator_v1_operator_proto_goTypes = []any{
 	(JobState)(0),                      // 0: shardy.operator.v1.JobState
 	(PipelineState)(0),                 // 1: shardy.operator.v1.PipelineState
@@ -5854,238 +6505,261 @@ var file_shardy_operator_v1_operator_proto_goTypes = []any{
 	(*ListJobsRequest)(nil),            // 11: shardy.operator.v1.ListJobsRequest
 	(*JobRow)(nil),                     // 12: shardy.operator.v1.JobRow
 	(*ListJobsResponse)(nil),           // 13: shardy.operator.v1.ListJobsResponse
-	(*WatchJobsRequest)(nil),           // 14: shardy.operator.v1.WatchJobsRequest
-	(*JobUpdate)(nil),                  // 15: shardy.operator.v1.JobUpdate
-	(*WatchJobsResponse)(nil),          // 16: shardy.operator.v1.WatchJobsResponse
-	(*CancelJobRequest)(nil),           // 17: shardy.operator.v1.CancelJobRequest
-	(*CancelJobResponse)(nil),          // 18: shardy.operator.v1.CancelJobResponse
-	(*ExplainJobRequest)(nil),          // 19: shardy.operator.v1.ExplainJobRequest
-	(*ExplainJobResponse)(nil),         // 20: shardy.operator.v1.ExplainJobResponse
-	(*DownloadResultRequest)(nil),      // 21: shardy.operator.v1.DownloadResultRequest
-	(*DownloadResultResponse)(nil),     // 22: shardy.operator.v1.DownloadResultResponse
-	(*SubmitPipelineRequest)(nil),      // 23: shardy.operator.v1.SubmitPipelineRequest
-	(*SubmitPipelineResponse)(nil),     // 24: shardy.operator.v1.SubmitPipelineResponse
-	(*Pipeline)(nil),                   // 25: shardy.operator.v1.Pipeline
-	(*GetPipelineRequest)(nil),         // 26: shardy.operator.v1.GetPipelineRequest
-	(*GetPipelineResponse)(nil),        // 27: shardy.operator.v1.GetPipelineResponse
-	(*ListPipelinesRequest)(nil),       // 28: shardy.operator.v1.ListPipelinesRequest
-	(*ListPipelinesResponse)(nil),      // 29: shardy.operator.v1.ListPipelinesResponse
-	(*WatchPipelineRequest)(nil),       // 30: shardy.operator.v1.WatchPipelineRequest
-	(*WatchPipelineResponse)(nil),      // 31: shardy.operator.v1.WatchPipelineResponse
-	(*CancelPipelineRequest)(nil),      // 32: shardy.operator.v1.CancelPipelineRequest
-	(*CancelPipelineResponse)(nil),     // 33: shardy.operator.v1.CancelPipelineResponse
-	(*DownloadOutputRequest)(nil),      // 34: shardy.operator.v1.DownloadOutputRequest
-	(*DownloadOutputResponse)(nil),     // 35: shardy.operator.v1.DownloadOutputResponse
-	(*PutBlobRequest)(nil),             // 36: shardy.operator.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),            // 37: shardy.operator.v1.PutBlobResponse
-	(*AdmitModuleRequest)(nil),         // 38: shardy.operator.v1.AdmitModuleRequest
-	(*AdmitModuleResponse)(nil),        // 39: shardy.operator.v1.AdmitModuleResponse
-	(*ListModulesRequest)(nil),         // 40: shardy.operator.v1.ListModulesRequest
-	(*ListModulesResponse)(nil),        // 41: shardy.operator.v1.ListModulesResponse
-	(*Worker)(nil),                     // 42: shardy.operator.v1.Worker
-	(*ListWorkersRequest)(nil),         // 43: shardy.operator.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),        // 44: shardy.operator.v1.ListWorkersResponse
-	(*GetWorkerRequest)(nil),           // 45: shardy.operator.v1.GetWorkerRequest
-	(*GetWorkerResponse)(nil),          // 46: shardy.operator.v1.GetWorkerResponse
-	(*DrainWorkerRequest)(nil),         // 47: shardy.operator.v1.DrainWorkerRequest
-	(*DrainWorkerResponse)(nil),        // 48: shardy.operator.v1.DrainWorkerResponse
-	(*BanWorkerRequest)(nil),           // 49: shardy.operator.v1.BanWorkerRequest
-	(*BanWorkerResponse)(nil),          // 50: shardy.operator.v1.BanWorkerResponse
-	(*ReinstateWorkerRequest)(nil),     // 51: shardy.operator.v1.ReinstateWorkerRequest
-	(*ReinstateWorkerResponse)(nil),    // 52: shardy.operator.v1.ReinstateWorkerResponse
-	(*DeadLetter)(nil),                 // 53: shardy.operator.v1.DeadLetter
-	(*DeadLetterFilter)(nil),           // 54: shardy.operator.v1.DeadLetterFilter
-	(*ListDeadLettersRequest)(nil),     // 55: shardy.operator.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),    // 56: shardy.operator.v1.ListDeadLettersResponse
-	(*DescribeDeadLetterRequest)(nil),  // 57: shardy.operator.v1.DescribeDeadLetterRequest
-	(*DescribeDeadLetterResponse)(nil), // 58: shardy.operator.v1.DescribeDeadLetterResponse
-	(*DeadLetterRound)(nil),            // 59: shardy.operator.v1.DeadLetterRound
-	(*DeadLetterPayload)(nil),          // 60: shardy.operator.v1.DeadLetterPayload
-	(*DownloadPayloadRequest)(nil),     // 61: shardy.operator.v1.DownloadPayloadRequest
-	(*DownloadPayloadResponse)(nil),    // 62: shardy.operator.v1.DownloadPayloadResponse
-	(*DeadLetterIds)(nil),              // 63: shardy.operator.v1.DeadLetterIds
-	(*RequeueDeadLettersRequest)(nil),  // 64: shardy.operator.v1.RequeueDeadLettersRequest
-	(*RequeueDeadLettersResponse)(nil), // 65: shardy.operator.v1.RequeueDeadLettersResponse
-	(*DiscardDeadLettersRequest)(nil),  // 66: shardy.operator.v1.DiscardDeadLettersRequest
-	(*DiscardDeadLettersResponse)(nil), // 67: shardy.operator.v1.DiscardDeadLettersResponse
-	(*DeadLetterOutcome)(nil),          // 68: shardy.operator.v1.DeadLetterOutcome
-	(*LabelList)(nil),                  // 69: shardy.operator.v1.LabelList
-	(*DeadLetterEdit)(nil),             // 70: shardy.operator.v1.DeadLetterEdit
-	(*EditDeadLetterRequest)(nil),      // 71: shardy.operator.v1.EditDeadLetterRequest
-	(*EditDeadLetterResponse)(nil),     // 72: shardy.operator.v1.EditDeadLetterResponse
-	(*FieldChange)(nil),                // 73: shardy.operator.v1.FieldChange
-	(*Attempt)(nil),                    // 74: shardy.operator.v1.Attempt
-	(*ReadEventsRequest)(nil),          // 75: shardy.operator.v1.ReadEventsRequest
-	(*Event)(nil),                      // 76: shardy.operator.v1.Event
-	(*ReadEventsResponse)(nil),         // 77: shardy.operator.v1.ReadEventsResponse
-	(*GetStatusRequest)(nil),           // 78: shardy.operator.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),          // 79: shardy.operator.v1.GetStatusResponse
-	(*TierCount)(nil),                  // 80: shardy.operator.v1.TierCount
-	(*Counter)(nil),                    // 81: shardy.operator.v1.Counter
-	(*GetPolicyRequest)(nil),           // 82: shardy.operator.v1.GetPolicyRequest
-	(*GetPolicyResponse)(nil),          // 83: shardy.operator.v1.GetPolicyResponse
-	(*ChangePolicyRequest)(nil),        // 84: shardy.operator.v1.ChangePolicyRequest
-	(*ChangePolicyResponse)(nil),       // 85: shardy.operator.v1.ChangePolicyResponse
-	(*v1.JobSpec)(nil),                 // 86: shardy.event.v1.JobSpec
-	(*v1.JobPolicy)(nil),               // 87: shardy.event.v1.JobPolicy
-	(*v1.TaskVerified)(nil),            // 88: shardy.event.v1.TaskVerified
-	(*v1.JobDeadLettered)(nil),         // 89: shardy.event.v1.JobDeadLettered
-	(*v1.ReplicaReturned)(nil),         // 90: shardy.event.v1.ReplicaReturned
-	(v1.JobKind)(0),                    // 91: shardy.event.v1.JobKind
-	(v1.DeadLetterReason)(0),           // 92: shardy.event.v1.DeadLetterReason
-	(v1.VerdictBasis)(0),               // 93: shardy.event.v1.VerdictBasis
-	(*v1.PipelineSpec)(nil),            // 94: shardy.event.v1.PipelineSpec
-	(*v1.BlobRef)(nil),                 // 95: shardy.event.v1.BlobRef
-	(*v1.ModuleAdmitted)(nil),          // 96: shardy.event.v1.ModuleAdmitted
-	(*v1.Profile)(nil),                 // 97: shardy.event.v1.Profile
-	(*v1.Proven)(nil),                  // 98: shardy.event.v1.Proven
-	(*v1.Tally)(nil),                   // 99: shardy.event.v1.Tally
-	(*v1.Label)(nil),                   // 100: shardy.event.v1.Label
-	(*v1.OutputSpec)(nil),              // 101: shardy.event.v1.OutputSpec
-	(v1.RejectReason)(0),               // 102: shardy.event.v1.RejectReason
-	(*v1.Policy)(nil),                  // 103: shardy.event.v1.Policy
+	(*JobCount)(nil),                   // 14: shardy.operator.v1.JobCount
+	(*WatchJobsRequest)(nil),           // 15: shardy.operator.v1.WatchJobsRequest
+	(*JobUpdate)(nil),                  // 16: shardy.operator.v1.JobUpdate
+	(*WatchJobsResponse)(nil),          // 17: shardy.operator.v1.WatchJobsResponse
+	(*CancelJobRequest)(nil),           // 18: shardy.operator.v1.CancelJobRequest
+	(*CancelJobResponse)(nil),          // 19: shardy.operator.v1.CancelJobResponse
+	(*ExplainJobRequest)(nil),          // 20: shardy.operator.v1.ExplainJobRequest
+	(*ExplainJobResponse)(nil),         // 21: shardy.operator.v1.ExplainJobResponse
+	(*DownloadResultRequest)(nil),      // 22: shardy.operator.v1.DownloadResultRequest
+	(*DownloadResultResponse)(nil),     // 23: shardy.operator.v1.DownloadResultResponse
+	(*SubmitPipelineRequest)(nil),      // 24: shardy.operator.v1.SubmitPipelineRequest
+	(*SubmitPipelineResponse)(nil),     // 25: shardy.operator.v1.SubmitPipelineResponse
+	(*Pipeline)(nil),                   // 26: shardy.operator.v1.Pipeline
+	(*GetPipelineRequest)(nil),         // 27: shardy.operator.v1.GetPipelineRequest
+	(*GetPipelineResponse)(nil),        // 28: shardy.operator.v1.GetPipelineResponse
+	(*ListPipelinesRequest)(nil),       // 29: shardy.operator.v1.ListPipelinesRequest
+	(*ListPipelinesResponse)(nil),      // 30: shardy.operator.v1.ListPipelinesResponse
+	(*PipelineCount)(nil),              // 31: shardy.operator.v1.PipelineCount
+	(*WatchPipelineRequest)(nil),       // 32: shardy.operator.v1.WatchPipelineRequest
+	(*WatchPipelineResponse)(nil),      // 33: shardy.operator.v1.WatchPipelineResponse
+	(*CancelPipelineRequest)(nil),      // 34: shardy.operator.v1.CancelPipelineRequest
+	(*CancelPipelineResponse)(nil),     // 35: shardy.operator.v1.CancelPipelineResponse
+	(*DownloadOutputRequest)(nil),      // 36: shardy.operator.v1.DownloadOutputRequest
+	(*DownloadOutputResponse)(nil),     // 37: shardy.operator.v1.DownloadOutputResponse
+	(*PutBlobRequest)(nil),             // 38: shardy.operator.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),            // 39: shardy.operator.v1.PutBlobResponse
+	(*AdmitModuleRequest)(nil),         // 40: shardy.operator.v1.AdmitModuleRequest
+	(*AdmitModuleResponse)(nil),        // 41: shardy.operator.v1.AdmitModuleResponse
+	(*ListModulesRequest)(nil),         // 42: shardy.operator.v1.ListModulesRequest
+	(*ListModulesResponse)(nil),        // 43: shardy.operator.v1.ListModulesResponse
+	(*Worker)(nil),                     // 44: shardy.operator.v1.Worker
+	(*ListWorkersRequest)(nil),         // 45: shardy.operator.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),        // 46: shardy.operator.v1.ListWorkersResponse
+	(*WorkerCount)(nil),                // 47: shardy.operator.v1.WorkerCount
+	(*GetWorkerRequest)(nil),           // 48: shardy.operator.v1.GetWorkerRequest
+	(*GetWorkerResponse)(nil),          // 49: shardy.operator.v1.GetWorkerResponse
+	(*DrainWorkerRequest)(nil),         // 50: shardy.operator.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),        // 51: shardy.operator.v1.DrainWorkerResponse
+	(*BanWorkerRequest)(nil),           // 52: shardy.operator.v1.BanWorkerRequest
+	(*BanWorkerResponse)(nil),          // 53: shardy.operator.v1.BanWorkerResponse
+	(*ReinstateWorkerRequest)(nil),     // 54: shardy.operator.v1.ReinstateWorkerRequest
+	(*ReinstateWorkerResponse)(nil),    // 55: shardy.operator.v1.ReinstateWorkerResponse
+	(*DeadLetter)(nil),                 // 56: shardy.operator.v1.DeadLetter
+	(*DeadLetterFilter)(nil),           // 57: shardy.operator.v1.DeadLetterFilter
+	(*ListDeadLettersRequest)(nil),     // 58: shardy.operator.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),    // 59: shardy.operator.v1.ListDeadLettersResponse
+	(*DeadLetterCount)(nil),            // 60: shardy.operator.v1.DeadLetterCount
+	(*DescribeDeadLetterRequest)(nil),  // 61: shardy.operator.v1.DescribeDeadLetterRequest
+	(*DescribeDeadLetterResponse)(nil), // 62: shardy.operator.v1.DescribeDeadLetterResponse
+	(*DeadLetterRound)(nil),            // 63: shardy.operator.v1.DeadLetterRound
+	(*DeadLetterPayload)(nil),          // 64: shardy.operator.v1.DeadLetterPayload
+	(*DownloadPayloadRequest)(nil),     // 65: shardy.operator.v1.DownloadPayloadRequest
+	(*DownloadPayloadResponse)(nil),    // 66: shardy.operator.v1.DownloadPayloadResponse
+	(*DeadLetterIds)(nil),              // 67: shardy.operator.v1.DeadLetterIds
+	(*RequeueDeadLettersRequest)(nil),  // 68: shardy.operator.v1.RequeueDeadLettersRequest
+	(*RequeueDeadLettersResponse)(nil), // 69: shardy.operator.v1.RequeueDeadLettersResponse
+	(*DiscardDeadLettersRequest)(nil),  // 70: shardy.operator.v1.DiscardDeadLettersRequest
+	(*DiscardDeadLettersResponse)(nil), // 71: shardy.operator.v1.DiscardDeadLettersResponse
+	(*DeadLetterOutcome)(nil),          // 72: shardy.operator.v1.DeadLetterOutcome
+	(*LabelList)(nil),                  // 73: shardy.operator.v1.LabelList
+	(*DeadLetterEdit)(nil),             // 74: shardy.operator.v1.DeadLetterEdit
+	(*EditDeadLetterRequest)(nil),      // 75: shardy.operator.v1.EditDeadLetterRequest
+	(*EditDeadLetterResponse)(nil),     // 76: shardy.operator.v1.EditDeadLetterResponse
+	(*FieldChange)(nil),                // 77: shardy.operator.v1.FieldChange
+	(*Attempt)(nil),                    // 78: shardy.operator.v1.Attempt
+	(*ReadEventsRequest)(nil),          // 79: shardy.operator.v1.ReadEventsRequest
+	(*Event)(nil),                      // 80: shardy.operator.v1.Event
+	(*ReadEventsResponse)(nil),         // 81: shardy.operator.v1.ReadEventsResponse
+	(*GetStatusRequest)(nil),           // 82: shardy.operator.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),          // 83: shardy.operator.v1.GetStatusResponse
+	(*TierCount)(nil),                  // 84: shardy.operator.v1.TierCount
+	(*Counter)(nil),                    // 85: shardy.operator.v1.Counter
+	(*GetPolicyRequest)(nil),           // 86: shardy.operator.v1.GetPolicyRequest
+	(*GetPolicyResponse)(nil),          // 87: shardy.operator.v1.GetPolicyResponse
+	(*ChangePolicyRequest)(nil),        // 88: shardy.operator.v1.ChangePolicyRequest
+	(*ChangePolicyResponse)(nil),       // 89: shardy.operator.v1.ChangePolicyResponse
+	(*ExplainVerdictRequest)(nil),      // 90: shardy.operator.v1.ExplainVerdictRequest
+	(*ExplainVerdictResponse)(nil),     // 91: shardy.operator.v1.ExplainVerdictResponse
+	(*GetBundleRequest)(nil),           // 92: shardy.operator.v1.GetBundleRequest
+	(*GetBundleResponse)(nil),          // 93: shardy.operator.v1.GetBundleResponse
+	(*v1.JobSpec)(nil),                 // 94: shardy.event.v1.JobSpec
+	(*v1.JobPolicy)(nil),               // 95: shardy.event.v1.JobPolicy
+	(*v1.TaskVerified)(nil),            // 96: shardy.event.v1.TaskVerified
+	(*v1.JobDeadLettered)(nil),         // 97: shardy.event.v1.JobDeadLettered
+	(*v1.ReplicaReturned)(nil),         // 98: shardy.event.v1.ReplicaReturned
+	(v1.JobKind)(0),                    // 99: shardy.event.v1.JobKind
+	(v1.DeadLetterReason)(0),           // 100: shardy.event.v1.DeadLetterReason
+	(v1.VerdictBasis)(0),               // 101: shardy.event.v1.VerdictBasis
+	(*v1.PipelineSpec)(nil),            // 102: shardy.event.v1.PipelineSpec
+	(*v1.BlobRef)(nil),                 // 103: shardy.event.v1.BlobRef
+	(*v1.ModuleAdmitted)(nil),          // 104: shardy.event.v1.ModuleAdmitted
+	(*v1.Profile)(nil),                 // 105: shardy.event.v1.Profile
+	(*v1.Proven)(nil),                  // 106: shardy.event.v1.Proven
+	(*v1.Tally)(nil),                   // 107: shardy.event.v1.Tally
+	(*v1.Label)(nil),                   // 108: shardy.event.v1.Label
+	(*v1.OutputSpec)(nil),              // 109: shardy.event.v1.OutputSpec
+	(v1.RejectReason)(0),               // 110: shardy.event.v1.RejectReason
+	(*v1.Policy)(nil),                  // 111: shardy.event.v1.Policy
+	(*v11.Story)(nil),                  // 112: shardy.audit.v1.Story
 }
 var file_shardy_operator_v1_operator_proto_depIdxs = []int32{
-	86,  // 0: shardy.operator.v1.NewJob.spec:type_name -> shardy.event.v1.JobSpec
+	94,  // 0: shardy.operator.v1.NewJob.spec:type_name -> shardy.event.v1.JobSpec
 	2,   // 1: shardy.operator.v1.NewJob.overrides:type_name -> shardy.operator.v1.PolicyOverrides
 	3,   // 2: shardy.operator.v1.SubmitJobsRequest.jobs:type_name -> shardy.operator.v1.NewJob
 	6,   // 3: shardy.operator.v1.SubmitJobsResponse.jobs:type_name -> shardy.operator.v1.SubmittedJob
 	0,   // 4: shardy.operator.v1.Job.state:type_name -> shardy.operator.v1.JobState
-	86,  // 5: shardy.operator.v1.Job.spec:type_name -> shardy.event.v1.JobSpec
-	87,  // 6: shardy.operator.v1.Job.policy:type_name -> shardy.event.v1.JobPolicy
-	88,  // 7: shardy.operator.v1.Job.verdict:type_name -> shardy.event.v1.TaskVerified
-	89,  // 8: shardy.operator.v1.Job.dead_letter:type_name -> shardy.event.v1.JobDeadLettered
-	90,  // 9: shardy.operator.v1.Job.replicas:type_name -> shardy.event.v1.ReplicaReturned
+	94,  // 5: shardy.operator.v1.Job.spec:type_name -> shardy.event.v1.JobSpec
+	95,  // 6: shardy.operator.v1.Job.policy:type_name -> shardy.event.v1.JobPolicy
+	96,  // 7: shardy.operator.v1.Job.verdict:type_name -> shardy.event.v1.TaskVerified
+	97,  // 8: shardy.operator.v1.Job.dead_letter:type_name -> shardy.event.v1.JobDeadLettered
+	98,  // 9: shardy.operator.v1.Job.replicas:type_name -> shardy.event.v1.ReplicaReturned
 	8,   // 10: shardy.operator.v1.Job.slots:type_name -> shardy.operator.v1.Slot
 	7,   // 11: shardy.operator.v1.GetJobResponse.job:type_name -> shardy.operator.v1.Job
 	0,   // 12: shardy.operator.v1.ListJobsRequest.state:type_name -> shardy.operator.v1.JobState
-	91,  // 13: shardy.operator.v1.ListJobsRequest.kind:type_name -> shardy.event.v1.JobKind
-	0,   // 14: shardy.operator.v1.JobRow.state:type_name -> shardy.operator.v1.JobState
-	91,  // 15: shardy.operator.v1.JobRow.kind:type_name -> shardy.event.v1.JobKind
-	92,  // 16: shardy.operator.v1.JobRow.dead_letter:type_name -> shardy.event.v1.DeadLetterReason
-	93,  // 17: shardy.operator.v1.JobRow.basis:type_name -> shardy.event.v1.VerdictBasis
-	12,  // 18: shardy.operator.v1.ListJobsResponse.jobs:type_name -> shardy.operator.v1.JobRow
-	0,   // 19: shardy.operator.v1.JobUpdate.state:type_name -> shardy.operator.v1.JobState
-	88,  // 20: shardy.operator.v1.JobUpdate.verdict:type_name -> shardy.event.v1.TaskVerified
-	89,  // 21: shardy.operator.v1.JobUpdate.dead_letter:type_name -> shardy.event.v1.JobDeadLettered
-	15,  // 22: shardy.operator.v1.WatchJobsResponse.updates:type_name -> shardy.operator.v1.JobUpdate
-	94,  // 23: shardy.operator.v1.SubmitPipelineRequest.spec:type_name -> shardy.event.v1.PipelineSpec
-	95,  // 24: shardy.operator.v1.SubmitPipelineRequest.chunks:type_name -> shardy.event.v1.BlobRef
-	1,   // 25: shardy.operator.v1.Pipeline.state:type_name -> shardy.operator.v1.PipelineState
-	25,  // 26: shardy.operator.v1.GetPipelineResponse.pipeline:type_name -> shardy.operator.v1.Pipeline
-	1,   // 27: shardy.operator.v1.ListPipelinesRequest.state:type_name -> shardy.operator.v1.PipelineState
-	25,  // 28: shardy.operator.v1.ListPipelinesResponse.pipelines:type_name -> shardy.operator.v1.Pipeline
-	25,  // 29: shardy.operator.v1.WatchPipelineResponse.pipeline:type_name -> shardy.operator.v1.Pipeline
-	95,  // 30: shardy.operator.v1.PutBlobResponse.ref:type_name -> shardy.event.v1.BlobRef
-	96,  // 31: shardy.operator.v1.AdmitModuleResponse.module:type_name -> shardy.event.v1.ModuleAdmitted
-	96,  // 32: shardy.operator.v1.ListModulesResponse.modules:type_name -> shardy.event.v1.ModuleAdmitted
-	97,  // 33: shardy.operator.v1.Worker.claim:type_name -> shardy.event.v1.Profile
-	98,  // 34: shardy.operator.v1.Worker.proven:type_name -> shardy.event.v1.Proven
-	99,  // 35: shardy.operator.v1.Worker.record:type_name -> shardy.event.v1.Tally
-	42,  // 36: shardy.operator.v1.ListWorkersResponse.workers:type_name -> shardy.operator.v1.Worker
-	42,  // 37: shardy.operator.v1.GetWorkerResponse.worker:type_name -> shardy.operator.v1.Worker
-	92,  // 38: shardy.operator.v1.DeadLetter.reason:type_name -> shardy.event.v1.DeadLetterReason
-	91,  // 39: shardy.operator.v1.DeadLetter.kind:type_name -> shardy.event.v1.JobKind
-	92,  // 40: shardy.operator.v1.DeadLetterFilter.reasons:type_name -> shardy.event.v1.DeadLetterReason
-	91,  // 41: shardy.operator.v1.DeadLetterFilter.kind:type_name -> shardy.event.v1.JobKind
-	54,  // 42: shardy.operator.v1.ListDeadLettersRequest.filter:type_name -> shardy.operator.v1.DeadLetterFilter
-	53,  // 43: shardy.operator.v1.ListDeadLettersResponse.dead_letters:type_name -> shardy.operator.v1.DeadLetter
-	53,  // 44: shardy.operator.v1.DescribeDeadLetterResponse.dead_letter:type_name -> shardy.operator.v1.DeadLetter
-	7,   // 45: shardy.operator.v1.DescribeDeadLetterResponse.job:type_name -> shardy.operator.v1.Job
-	74,  // 46: shardy.operator.v1.DescribeDeadLetterResponse.attempts:type_name -> shardy.operator.v1.Attempt
-	59,  // 47: shardy.operator.v1.DescribeDeadLetterResponse.rounds:type_name -> shardy.operator.v1.DeadLetterRound
-	60,  // 48: shardy.operator.v1.DescribeDeadLetterResponse.payloads:type_name -> shardy.operator.v1.DeadLetterPayload
-	89,  // 49: shardy.operator.v1.DeadLetterRound.end:type_name -> shardy.event.v1.JobDeadLettered
-	95,  // 50: shardy.operator.v1.DeadLetterPayload.ref:type_name -> shardy.event.v1.BlobRef
-	63,  // 51: shardy.operator.v1.RequeueDeadLettersRequest.ids:type_name -> shardy.operator.v1.DeadLetterIds
-	54,  // 52: shardy.operator.v1.RequeueDeadLettersRequest.filter:type_name -> shardy.operator.v1.DeadLetterFilter
-	68,  // 53: shardy.operator.v1.RequeueDeadLettersResponse.outcomes:type_name -> shardy.operator.v1.DeadLetterOutcome
-	63,  // 54: shardy.operator.v1.DiscardDeadLettersRequest.ids:type_name -> shardy.operator.v1.DeadLetterIds
-	54,  // 55: shardy.operator.v1.DiscardDeadLettersRequest.filter:type_name -> shardy.operator.v1.DeadLetterFilter
-	68,  // 56: shardy.operator.v1.DiscardDeadLettersResponse.outcomes:type_name -> shardy.operator.v1.DeadLetterOutcome
-	53,  // 57: shardy.operator.v1.DeadLetterOutcome.dead_letter:type_name -> shardy.operator.v1.DeadLetter
-	100, // 58: shardy.operator.v1.LabelList.labels:type_name -> shardy.event.v1.Label
-	95,  // 59: shardy.operator.v1.DeadLetterEdit.input:type_name -> shardy.event.v1.BlobRef
-	69,  // 60: shardy.operator.v1.DeadLetterEdit.labels:type_name -> shardy.operator.v1.LabelList
-	101, // 61: shardy.operator.v1.DeadLetterEdit.output:type_name -> shardy.event.v1.OutputSpec
-	2,   // 62: shardy.operator.v1.DeadLetterEdit.overrides:type_name -> shardy.operator.v1.PolicyOverrides
-	70,  // 63: shardy.operator.v1.EditDeadLetterRequest.edit:type_name -> shardy.operator.v1.DeadLetterEdit
-	86,  // 64: shardy.operator.v1.EditDeadLetterResponse.spec:type_name -> shardy.event.v1.JobSpec
-	87,  // 65: shardy.operator.v1.EditDeadLetterResponse.policy:type_name -> shardy.event.v1.JobPolicy
-	73,  // 66: shardy.operator.v1.EditDeadLetterResponse.changes:type_name -> shardy.operator.v1.FieldChange
-	102, // 67: shardy.operator.v1.Attempt.rejected:type_name -> shardy.event.v1.RejectReason
-	76,  // 68: shardy.operator.v1.ReadEventsResponse.events:type_name -> shardy.operator.v1.Event
-	80,  // 69: shardy.operator.v1.GetStatusResponse.workers:type_name -> shardy.operator.v1.TierCount
-	81,  // 70: shardy.operator.v1.GetStatusResponse.counters:type_name -> shardy.operator.v1.Counter
-	103, // 71: shardy.operator.v1.GetPolicyResponse.policy:type_name -> shardy.event.v1.Policy
-	103, // 72: shardy.operator.v1.ChangePolicyRequest.policy:type_name -> shardy.event.v1.Policy
-	4,   // 73: shardy.operator.v1.JobService.SubmitJobs:input_type -> shardy.operator.v1.SubmitJobsRequest
-	9,   // 74: shardy.operator.v1.JobService.GetJob:input_type -> shardy.operator.v1.GetJobRequest
-	11,  // 75: shardy.operator.v1.JobService.ListJobs:input_type -> shardy.operator.v1.ListJobsRequest
-	14,  // 76: shardy.operator.v1.JobService.WatchJobs:input_type -> shardy.operator.v1.WatchJobsRequest
-	17,  // 77: shardy.operator.v1.JobService.CancelJob:input_type -> shardy.operator.v1.CancelJobRequest
-	19,  // 78: shardy.operator.v1.JobService.ExplainJob:input_type -> shardy.operator.v1.ExplainJobRequest
-	21,  // 79: shardy.operator.v1.JobService.DownloadResult:input_type -> shardy.operator.v1.DownloadResultRequest
-	23,  // 80: shardy.operator.v1.PipelineService.SubmitPipeline:input_type -> shardy.operator.v1.SubmitPipelineRequest
-	26,  // 81: shardy.operator.v1.PipelineService.GetPipeline:input_type -> shardy.operator.v1.GetPipelineRequest
-	28,  // 82: shardy.operator.v1.PipelineService.ListPipelines:input_type -> shardy.operator.v1.ListPipelinesRequest
-	30,  // 83: shardy.operator.v1.PipelineService.WatchPipeline:input_type -> shardy.operator.v1.WatchPipelineRequest
-	32,  // 84: shardy.operator.v1.PipelineService.CancelPipeline:input_type -> shardy.operator.v1.CancelPipelineRequest
-	34,  // 85: shardy.operator.v1.PipelineService.DownloadOutput:input_type -> shardy.operator.v1.DownloadOutputRequest
-	36,  // 86: shardy.operator.v1.ModuleService.PutBlob:input_type -> shardy.operator.v1.PutBlobRequest
-	38,  // 87: shardy.operator.v1.ModuleService.AdmitModule:input_type -> shardy.operator.v1.AdmitModuleRequest
-	40,  // 88: shardy.operator.v1.ModuleService.ListModules:input_type -> shardy.operator.v1.ListModulesRequest
-	43,  // 89: shardy.operator.v1.WorkerService.ListWorkers:input_type -> shardy.operator.v1.ListWorkersRequest
-	45,  // 90: shardy.operator.v1.WorkerService.GetWorker:input_type -> shardy.operator.v1.GetWorkerRequest
-	47,  // 91: shardy.operator.v1.WorkerService.DrainWorker:input_type -> shardy.operator.v1.DrainWorkerRequest
-	49,  // 92: shardy.operator.v1.WorkerService.BanWorker:input_type -> shardy.operator.v1.BanWorkerRequest
-	51,  // 93: shardy.operator.v1.WorkerService.ReinstateWorker:input_type -> shardy.operator.v1.ReinstateWorkerRequest
-	55,  // 94: shardy.operator.v1.DeadLetterService.ListDeadLetters:input_type -> shardy.operator.v1.ListDeadLettersRequest
-	57,  // 95: shardy.operator.v1.DeadLetterService.DescribeDeadLetter:input_type -> shardy.operator.v1.DescribeDeadLetterRequest
-	61,  // 96: shardy.operator.v1.DeadLetterService.DownloadPayload:input_type -> shardy.operator.v1.DownloadPayloadRequest
-	64,  // 97: shardy.operator.v1.DeadLetterService.RequeueDeadLetters:input_type -> shardy.operator.v1.RequeueDeadLettersRequest
-	66,  // 98: shardy.operator.v1.DeadLetterService.DiscardDeadLetters:input_type -> shardy.operator.v1.DiscardDeadLettersRequest
-	71,  // 99: shardy.operator.v1.DeadLetterService.EditDeadLetter:input_type -> shardy.operator.v1.EditDeadLetterRequest
-	75,  // 100: shardy.operator.v1.EventService.ReadEvents:input_type -> shardy.operator.v1.ReadEventsRequest
-	78,  // 101: shardy.operator.v1.SystemService.GetStatus:input_type -> shardy.operator.v1.GetStatusRequest
-	82,  // 102: shardy.operator.v1.SystemService.GetPolicy:input_type -> shardy.operator.v1.GetPolicyRequest
-	84,  // 103: shardy.operator.v1.SystemService.ChangePolicy:input_type -> shardy.operator.v1.ChangePolicyRequest
-	5,   // 104: shardy.operator.v1.JobService.SubmitJobs:output_type -> shardy.operator.v1.SubmitJobsResponse
-	10,  // 105: shardy.operator.v1.JobService.GetJob:output_type -> shardy.operator.v1.GetJobResponse
-	13,  // 106: shardy.operator.v1.JobService.ListJobs:output_type -> shardy.operator.v1.ListJobsResponse
-	16,  // 107: shardy.operator.v1.JobService.WatchJobs:output_type -> shardy.operator.v1.WatchJobsResponse
-	18,  // 108: shardy.operator.v1.JobService.CancelJob:output_type -> shardy.operator.v1.CancelJobResponse
-	20,  // 109: shardy.operator.v1.JobService.ExplainJob:output_type -> shardy.operator.v1.ExplainJobResponse
-	22,  // 110: shardy.operator.v1.JobService.DownloadResult:output_type -> shardy.operator.v1.DownloadResultResponse
-	24,  // 111: shardy.operator.v1.PipelineService.SubmitPipeline:output_type -> shardy.operator.v1.SubmitPipelineResponse
-	27,  // 112: shardy.operator.v1.PipelineService.GetPipeline:output_type -> shardy.operator.v1.GetPipelineResponse
-	29,  // 113: shardy.operator.v1.PipelineService.ListPipelines:output_type -> shardy.operator.v1.ListPipelinesResponse
-	31,  // 114: shardy.operator.v1.PipelineService.WatchPipeline:output_type -> shardy.operator.v1.WatchPipelineResponse
-	33,  // 115: shardy.operator.v1.PipelineService.CancelPipeline:output_type -> shardy.operator.v1.CancelPipelineResponse
-	35,  // 116: shardy.operator.v1.PipelineService.DownloadOutput:output_type -> shardy.operator.v1.DownloadOutputResponse
-	37,  // 117: shardy.operator.v1.ModuleService.PutBlob:output_type -> shardy.operator.v1.PutBlobResponse
-	39,  // 118: shardy.operator.v1.ModuleService.AdmitModule:output_type -> shardy.operator.v1.AdmitModuleResponse
-	41,  // 119: shardy.operator.v1.ModuleService.ListModules:output_type -> shardy.operator.v1.ListModulesResponse
-	44,  // 120: shardy.operator.v1.WorkerService.ListWorkers:output_type -> shardy.operator.v1.ListWorkersResponse
-	46,  // 121: shardy.operator.v1.WorkerService.GetWorker:output_type -> shardy.operator.v1.GetWorkerResponse
-	48,  // 122: shardy.operator.v1.WorkerService.DrainWorker:output_type -> shardy.operator.v1.DrainWorkerResponse
-	50,  // 123: shardy.operator.v1.WorkerService.BanWorker:output_type -> shardy.operator.v1.BanWorkerResponse
-	52,  // 124: shardy.operator.v1.WorkerService.ReinstateWorker:output_type -> shardy.operator.v1.ReinstateWorkerResponse
-	56,  // 125: shardy.operator.v1.DeadLetterService.ListDeadLetters:output_type -> shardy.operator.v1.ListDeadLettersResponse
-	58,  // 126: shardy.operator.v1.DeadLetterService.DescribeDeadLetter:output_type -> shardy.operator.v1.DescribeDeadLetterResponse
-	62,  // 127: shardy.operator.v1.DeadLetterService.DownloadPayload:output_type -> shardy.operator.v1.DownloadPayloadResponse
-	65,  // 128: shardy.operator.v1.DeadLetterService.RequeueDeadLetters:output_type -> shardy.operator.v1.RequeueDeadLettersResponse
-	67,  // 129: shardy.operator.v1.DeadLetterService.DiscardDeadLetters:output_type -> shardy.operator.v1.DiscardDeadLettersResponse
-	72,  // 130: shardy.operator.v1.DeadLetterService.EditDeadLetter:output_type -> shardy.operator.v1.EditDeadLetterResponse
-	77,  // 131: shardy.operator.v1.EventService.ReadEvents:output_type -> shardy.operator.v1.ReadEventsResponse
-	79,  // 132: shardy.operator.v1.SystemService.GetStatus:output_type -> shardy.operator.v1.GetStatusResponse
-	83,  // 133: shardy.operator.v1.SystemService.GetPolicy:output_type -> shardy.operator.v1.GetPolicyResponse
-	85,  // 134: shardy.operator.v1.SystemService.ChangePolicy:output_type -> shardy.operator.v1.ChangePolicyResponse
-	104, // [104:135] is the sub-list for method output_type
-	73,  // [73:104] is the sub-list for method input_type
-	73,  // [73:73] is the sub-list for extension type_name
-	73,  // [73:73] is the sub-list for extension extendee
-	0,   // [0:73] is the sub-list for field type_name
+	99,  // 13: shardy.operator.v1.ListJobsRequest.kind:type_name -> shardy.event.v1.JobKind
+	0,   // 14: shardy.operator.v1.ListJobsRequest.states:type_name -> shardy.operator.v1.JobState
+	0,   // 15: shardy.operator.v1.JobRow.state:type_name -> shardy.operator.v1.JobState
+	99,  // 16: shardy.operator.v1.JobRow.kind:type_name -> shardy.event.v1.JobKind
+	100, // 17: shardy.operator.v1.JobRow.dead_letter:type_name -> shardy.event.v1.DeadLetterReason
+	101, // 18: shardy.operator.v1.JobRow.basis:type_name -> shardy.event.v1.VerdictBasis
+	12,  // 19: shardy.operator.v1.ListJobsResponse.jobs:type_name -> shardy.operator.v1.JobRow
+	14,  // 20: shardy.operator.v1.ListJobsResponse.counts:type_name -> shardy.operator.v1.JobCount
+	0,   // 21: shardy.operator.v1.JobCount.state:type_name -> shardy.operator.v1.JobState
+	0,   // 22: shardy.operator.v1.JobUpdate.state:type_name -> shardy.operator.v1.JobState
+	96,  // 23: shardy.operator.v1.JobUpdate.verdict:type_name -> shardy.event.v1.TaskVerified
+	97,  // 24: shardy.operator.v1.JobUpdate.dead_letter:type_name -> shardy.event.v1.JobDeadLettered
+	16,  // 25: shardy.operator.v1.WatchJobsResponse.updates:type_name -> shardy.operator.v1.JobUpdate
+	102, // 26: shardy.operator.v1.SubmitPipelineRequest.spec:type_name -> shardy.event.v1.PipelineSpec
+	103, // 27: shardy.operator.v1.SubmitPipelineRequest.chunks:type_name -> shardy.event.v1.BlobRef
+	1,   // 28: shardy.operator.v1.Pipeline.state:type_name -> shardy.operator.v1.PipelineState
+	26,  // 29: shardy.operator.v1.GetPipelineResponse.pipeline:type_name -> shardy.operator.v1.Pipeline
+	1,   // 30: shardy.operator.v1.ListPipelinesRequest.state:type_name -> shardy.operator.v1.PipelineState
+	1,   // 31: shardy.operator.v1.ListPipelinesRequest.states:type_name -> shardy.operator.v1.PipelineState
+	26,  // 32: shardy.operator.v1.ListPipelinesResponse.pipelines:type_name -> shardy.operator.v1.Pipeline
+	31,  // 33: shardy.operator.v1.ListPipelinesResponse.counts:type_name -> shardy.operator.v1.PipelineCount
+	1,   // 34: shardy.operator.v1.PipelineCount.state:type_name -> shardy.operator.v1.PipelineState
+	26,  // 35: shardy.operator.v1.WatchPipelineResponse.pipeline:type_name -> shardy.operator.v1.Pipeline
+	103, // 36: shardy.operator.v1.PutBlobResponse.ref:type_name -> shardy.event.v1.BlobRef
+	104, // 37: shardy.operator.v1.AdmitModuleResponse.module:type_name -> shardy.event.v1.ModuleAdmitted
+	104, // 38: shardy.operator.v1.ListModulesResponse.modules:type_name -> shardy.event.v1.ModuleAdmitted
+	105, // 39: shardy.operator.v1.Worker.claim:type_name -> shardy.event.v1.Profile
+	106, // 40: shardy.operator.v1.Worker.proven:type_name -> shardy.event.v1.Proven
+	107, // 41: shardy.operator.v1.Worker.record:type_name -> shardy.event.v1.Tally
+	44,  // 42: shardy.operator.v1.ListWorkersResponse.workers:type_name -> shardy.operator.v1.Worker
+	47,  // 43: shardy.operator.v1.ListWorkersResponse.counts:type_name -> shardy.operator.v1.WorkerCount
+	44,  // 44: shardy.operator.v1.GetWorkerResponse.worker:type_name -> shardy.operator.v1.Worker
+	100, // 45: shardy.operator.v1.DeadLetter.reason:type_name -> shardy.event.v1.DeadLetterReason
+	99,  // 46: shardy.operator.v1.DeadLetter.kind:type_name -> shardy.event.v1.JobKind
+	100, // 47: shardy.operator.v1.DeadLetterFilter.reasons:type_name -> shardy.event.v1.DeadLetterReason
+	99,  // 48: shardy.operator.v1.DeadLetterFilter.kind:type_name -> shardy.event.v1.JobKind
+	57,  // 49: shardy.operator.v1.ListDeadLettersRequest.filter:type_name -> shardy.operator.v1.DeadLetterFilter
+	56,  // 50: shardy.operator.v1.ListDeadLettersResponse.dead_letters:type_name -> shardy.operator.v1.DeadLetter
+	60,  // 51: shardy.operator.v1.ListDeadLettersResponse.counts:type_name -> shardy.operator.v1.DeadLetterCount
+	100, // 52: shardy.operator.v1.DeadLetterCount.reason:type_name -> shardy.event.v1.DeadLetterReason
+	56,  // 53: shardy.operator.v1.DescribeDeadLetterResponse.dead_letter:type_name -> shardy.operator.v1.DeadLetter
+	7,   // 54: shardy.operator.v1.DescribeDeadLetterResponse.job:type_name -> shardy.operator.v1.Job
+	78,  // 55: shardy.operator.v1.DescribeDeadLetterResponse.attempts:type_name -> shardy.operator.v1.Attempt
+	63,  // 56: shardy.operator.v1.DescribeDeadLetterResponse.rounds:type_name -> shardy.operator.v1.DeadLetterRound
+	64,  // 57: shardy.operator.v1.DescribeDeadLetterResponse.payloads:type_name -> shardy.operator.v1.DeadLetterPayload
+	97,  // 58: shardy.operator.v1.DeadLetterRound.end:type_name -> shardy.event.v1.JobDeadLettered
+	103, // 59: shardy.operator.v1.DeadLetterPayload.ref:type_name -> shardy.event.v1.BlobRef
+	67,  // 60: shardy.operator.v1.RequeueDeadLettersRequest.ids:type_name -> shardy.operator.v1.DeadLetterIds
+	57,  // 61: shardy.operator.v1.RequeueDeadLettersRequest.filter:type_name -> shardy.operator.v1.DeadLetterFilter
+	72,  // 62: shardy.operator.v1.RequeueDeadLettersResponse.outcomes:type_name -> shardy.operator.v1.DeadLetterOutcome
+	67,  // 63: shardy.operator.v1.DiscardDeadLettersRequest.ids:type_name -> shardy.operator.v1.DeadLetterIds
+	57,  // 64: shardy.operator.v1.DiscardDeadLettersRequest.filter:type_name -> shardy.operator.v1.DeadLetterFilter
+	72,  // 65: shardy.operator.v1.DiscardDeadLettersResponse.outcomes:type_name -> shardy.operator.v1.DeadLetterOutcome
+	56,  // 66: shardy.operator.v1.DeadLetterOutcome.dead_letter:type_name -> shardy.operator.v1.DeadLetter
+	108, // 67: shardy.operator.v1.LabelList.labels:type_name -> shardy.event.v1.Label
+	103, // 68: shardy.operator.v1.DeadLetterEdit.input:type_name -> shardy.event.v1.BlobRef
+	73,  // 69: shardy.operator.v1.DeadLetterEdit.labels:type_name -> shardy.operator.v1.LabelList
+	109, // 70: shardy.operator.v1.DeadLetterEdit.output:type_name -> shardy.event.v1.OutputSpec
+	2,   // 71: shardy.operator.v1.DeadLetterEdit.overrides:type_name -> shardy.operator.v1.PolicyOverrides
+	74,  // 72: shardy.operator.v1.EditDeadLetterRequest.edit:type_name -> shardy.operator.v1.DeadLetterEdit
+	94,  // 73: shardy.operator.v1.EditDeadLetterResponse.spec:type_name -> shardy.event.v1.JobSpec
+	95,  // 74: shardy.operator.v1.EditDeadLetterResponse.policy:type_name -> shardy.event.v1.JobPolicy
+	77,  // 75: shardy.operator.v1.EditDeadLetterResponse.changes:type_name -> shardy.operator.v1.FieldChange
+	110, // 76: shardy.operator.v1.Attempt.rejected:type_name -> shardy.event.v1.RejectReason
+	80,  // 77: shardy.operator.v1.ReadEventsResponse.events:type_name -> shardy.operator.v1.Event
+	84,  // 78: shardy.operator.v1.GetStatusResponse.workers:type_name -> shardy.operator.v1.TierCount
+	85,  // 79: shardy.operator.v1.GetStatusResponse.counters:type_name -> shardy.operator.v1.Counter
+	111, // 80: shardy.operator.v1.GetPolicyResponse.policy:type_name -> shardy.event.v1.Policy
+	111, // 81: shardy.operator.v1.ChangePolicyRequest.policy:type_name -> shardy.event.v1.Policy
+	112, // 82: shardy.operator.v1.ExplainVerdictResponse.story:type_name -> shardy.audit.v1.Story
+	4,   // 83: shardy.operator.v1.JobService.SubmitJobs:input_type -> shardy.operator.v1.SubmitJobsRequest
+	9,   // 84: shardy.operator.v1.JobService.GetJob:input_type -> shardy.operator.v1.GetJobRequest
+	11,  // 85: shardy.operator.v1.JobService.ListJobs:input_type -> shardy.operator.v1.ListJobsRequest
+	15,  // 86: shardy.operator.v1.JobService.WatchJobs:input_type -> shardy.operator.v1.WatchJobsRequest
+	18,  // 87: shardy.operator.v1.JobService.CancelJob:input_type -> shardy.operator.v1.CancelJobRequest
+	20,  // 88: shardy.operator.v1.JobService.ExplainJob:input_type -> shardy.operator.v1.ExplainJobRequest
+	22,  // 89: shardy.operator.v1.JobService.DownloadResult:input_type -> shardy.operator.v1.DownloadResultRequest
+	24,  // 90: shardy.operator.v1.PipelineService.SubmitPipeline:input_type -> shardy.operator.v1.SubmitPipelineRequest
+	27,  // 91: shardy.operator.v1.PipelineService.GetPipeline:input_type -> shardy.operator.v1.GetPipelineRequest
+	29,  // 92: shardy.operator.v1.PipelineService.ListPipelines:input_type -> shardy.operator.v1.ListPipelinesRequest
+	32,  // 93: shardy.operator.v1.PipelineService.WatchPipeline:input_type -> shardy.operator.v1.WatchPipelineRequest
+	34,  // 94: shardy.operator.v1.PipelineService.CancelPipeline:input_type -> shardy.operator.v1.CancelPipelineRequest
+	36,  // 95: shardy.operator.v1.PipelineService.DownloadOutput:input_type -> shardy.operator.v1.DownloadOutputRequest
+	38,  // 96: shardy.operator.v1.ModuleService.PutBlob:input_type -> shardy.operator.v1.PutBlobRequest
+	40,  // 97: shardy.operator.v1.ModuleService.AdmitModule:input_type -> shardy.operator.v1.AdmitModuleRequest
+	42,  // 98: shardy.operator.v1.ModuleService.ListModules:input_type -> shardy.operator.v1.ListModulesRequest
+	45,  // 99: shardy.operator.v1.WorkerService.ListWorkers:input_type -> shardy.operator.v1.ListWorkersRequest
+	48,  // 100: shardy.operator.v1.WorkerService.GetWorker:input_type -> shardy.operator.v1.GetWorkerRequest
+	50,  // 101: shardy.operator.v1.WorkerService.DrainWorker:input_type -> shardy.operator.v1.DrainWorkerRequest
+	52,  // 102: shardy.operator.v1.WorkerService.BanWorker:input_type -> shardy.operator.v1.BanWorkerRequest
+	54,  // 103: shardy.operator.v1.WorkerService.ReinstateWorker:input_type -> shardy.operator.v1.ReinstateWorkerRequest
+	58,  // 104: shardy.operator.v1.DeadLetterService.ListDeadLetters:input_type -> shardy.operator.v1.ListDeadLettersRequest
+	61,  // 105: shardy.operator.v1.DeadLetterService.DescribeDeadLetter:input_type -> shardy.operator.v1.DescribeDeadLetterRequest
+	65,  // 106: shardy.operator.v1.DeadLetterService.DownloadPayload:input_type -> shardy.operator.v1.DownloadPayloadRequest
+	68,  // 107: shardy.operator.v1.DeadLetterService.RequeueDeadLetters:input_type -> shardy.operator.v1.RequeueDeadLettersRequest
+	70,  // 108: shardy.operator.v1.DeadLetterService.DiscardDeadLetters:input_type -> shardy.operator.v1.DiscardDeadLettersRequest
+	75,  // 109: shardy.operator.v1.DeadLetterService.EditDeadLetter:input_type -> shardy.operator.v1.EditDeadLetterRequest
+	79,  // 110: shardy.operator.v1.EventService.ReadEvents:input_type -> shardy.operator.v1.ReadEventsRequest
+	90,  // 111: shardy.operator.v1.AuditService.ExplainVerdict:input_type -> shardy.operator.v1.ExplainVerdictRequest
+	92,  // 112: shardy.operator.v1.AuditService.GetBundle:input_type -> shardy.operator.v1.GetBundleRequest
+	82,  // 113: shardy.operator.v1.SystemService.GetStatus:input_type -> shardy.operator.v1.GetStatusRequest
+	86,  // 114: shardy.operator.v1.SystemService.GetPolicy:input_type -> shardy.operator.v1.GetPolicyRequest
+	88,  // 115: shardy.operator.v1.SystemService.ChangePolicy:input_type -> shardy.operator.v1.ChangePolicyRequest
+	5,   // 116: shardy.operator.v1.JobService.SubmitJobs:output_type -> shardy.operator.v1.SubmitJobsResponse
+	10,  // 117: shardy.operator.v1.JobService.GetJob:output_type -> shardy.operator.v1.GetJobResponse
+	13,  // 118: shardy.operator.v1.JobService.ListJobs:output_type -> shardy.operator.v1.ListJobsResponse
+	17,  // 119: shardy.operator.v1.JobService.WatchJobs:output_type -> shardy.operator.v1.WatchJobsResponse
+	19,  // 120: shardy.operator.v1.JobService.CancelJob:output_type -> shardy.operator.v1.CancelJobResponse
+	21,  // 121: shardy.operator.v1.JobService.ExplainJob:output_type -> shardy.operator.v1.ExplainJobResponse
+	23,  // 122: shardy.operator.v1.JobService.DownloadResult:output_type -> shardy.operator.v1.DownloadResultResponse
+	25,  // 123: shardy.operator.v1.PipelineService.SubmitPipeline:output_type -> shardy.operator.v1.SubmitPipelineResponse
+	28,  // 124: shardy.operator.v1.PipelineService.GetPipeline:output_type -> shardy.operator.v1.GetPipelineResponse
+	30,  // 125: shardy.operator.v1.PipelineService.ListPipelines:output_type -> shardy.operator.v1.ListPipelinesResponse
+	33,  // 126: shardy.operator.v1.PipelineService.WatchPipeline:output_type -> shardy.operator.v1.WatchPipelineResponse
+	35,  // 127: shardy.operator.v1.PipelineService.CancelPipeline:output_type -> shardy.operator.v1.CancelPipelineResponse
+	37,  // 128: shardy.operator.v1.PipelineService.DownloadOutput:output_type -> shardy.operator.v1.DownloadOutputResponse
+	39,  // 129: shardy.operator.v1.ModuleService.PutBlob:output_type -> shardy.operator.v1.PutBlobResponse
+	41,  // 130: shardy.operator.v1.ModuleService.AdmitModule:output_type -> shardy.operator.v1.AdmitModuleResponse
+	43,  // 131: shardy.operator.v1.ModuleService.ListModules:output_type -> shardy.operator.v1.ListModulesResponse
+	46,  // 132: shardy.operator.v1.WorkerService.ListWorkers:output_type -> shardy.operator.v1.ListWorkersResponse
+	49,  // 133: shardy.operator.v1.WorkerService.GetWorker:output_type -> shardy.operator.v1.GetWorkerResponse
+	51,  // 134: shardy.operator.v1.WorkerService.DrainWorker:output_type -> shardy.operator.v1.DrainWorkerResponse
+	53,  // 135: shardy.operator.v1.WorkerService.BanWorker:output_type -> shardy.operator.v1.BanWorkerResponse
+	55,  // 136: shardy.operator.v1.WorkerService.ReinstateWorker:output_type -> shardy.operator.v1.ReinstateWorkerResponse
+	59,  // 137: shardy.operator.v1.DeadLetterService.ListDeadLetters:output_type -> shardy.operator.v1.ListDeadLettersResponse
+	62,  // 138: shardy.operator.v1.DeadLetterService.DescribeDeadLetter:output_type -> shardy.operator.v1.DescribeDeadLetterResponse
+	66,  // 139: shardy.operator.v1.DeadLetterService.DownloadPayload:output_type -> shardy.operator.v1.DownloadPayloadResponse
+	69,  // 140: shardy.operator.v1.DeadLetterService.RequeueDeadLetters:output_type -> shardy.operator.v1.RequeueDeadLettersResponse
+	71,  // 141: shardy.operator.v1.DeadLetterService.DiscardDeadLetters:output_type -> shardy.operator.v1.DiscardDeadLettersResponse
+	76,  // 142: shardy.operator.v1.DeadLetterService.EditDeadLetter:output_type -> shardy.operator.v1.EditDeadLetterResponse
+	81,  // 143: shardy.operator.v1.EventService.ReadEvents:output_type -> shardy.operator.v1.ReadEventsResponse
+	91,  // 144: shardy.operator.v1.AuditService.ExplainVerdict:output_type -> shardy.operator.v1.ExplainVerdictResponse
+	93,  // 145: shardy.operator.v1.AuditService.GetBundle:output_type -> shardy.operator.v1.GetBundleResponse
+	83,  // 146: shardy.operator.v1.SystemService.GetStatus:output_type -> shardy.operator.v1.GetStatusResponse
+	87,  // 147: shardy.operator.v1.SystemService.GetPolicy:output_type -> shardy.operator.v1.GetPolicyResponse
+	89,  // 148: shardy.operator.v1.SystemService.ChangePolicy:output_type -> shardy.operator.v1.ChangePolicyResponse
+	116, // [116:149] is the sub-list for method output_type
+	83,  // [83:116] is the sub-list for method input_type
+	83,  // [83:83] is the sub-list for extension type_name
+	83,  // [83:83] is the sub-list for extension extendee
+	0,   // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_shardy_operator_v1_operator_proto_init() }
@@ -6093,25 +6767,25 @@ func file_shardy_operator_v1_operator_proto_init() {
 	if File_shardy_operator_v1_operator_proto != nil {
 		return
 	}
-	file_shardy_operator_v1_operator_proto_msgTypes[59].OneofWrappers = []any{}
-	file_shardy_operator_v1_operator_proto_msgTypes[62].OneofWrappers = []any{
+	file_shardy_operator_v1_operator_proto_msgTypes[63].OneofWrappers = []any{}
+	file_shardy_operator_v1_operator_proto_msgTypes[66].OneofWrappers = []any{
 		(*RequeueDeadLettersRequest_Ids)(nil),
 		(*RequeueDeadLettersRequest_Filter)(nil),
 	}
-	file_shardy_operator_v1_operator_proto_msgTypes[64].OneofWrappers = []any{
+	file_shardy_operator_v1_operator_proto_msgTypes[68].OneofWrappers = []any{
 		(*DiscardDeadLettersRequest_Ids)(nil),
 		(*DiscardDeadLettersRequest_Filter)(nil),
 	}
-	file_shardy_operator_v1_operator_proto_msgTypes[68].OneofWrappers = []any{}
+	file_shardy_operator_v1_operator_proto_msgTypes[72].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_operator_v1_operator_proto_rawDesc), len(file_shardy_operator_v1_operator_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   84,
+			NumMessages:   92,
 			NumExtensions: 0,
-			NumServices:   7,
+			NumServices:   8,
 		},
 		GoTypes:           file_shardy_operator_v1_operator_proto_goTypes,
 		DependencyIndexes: file_shardy_operator_v1_operator_proto_depIdxs,

@@ -34,6 +34,8 @@ const (
 	DeadLetterServiceName = "shardy.operator.v1.DeadLetterService"
 	// EventServiceName is the fully-qualified name of the EventService service.
 	EventServiceName = "shardy.operator.v1.EventService"
+	// AuditServiceName is the fully-qualified name of the AuditService service.
+	AuditServiceName = "shardy.operator.v1.AuditService"
 	// SystemServiceName is the fully-qualified name of the SystemService service.
 	SystemServiceName = "shardy.operator.v1.SystemService"
 )
@@ -120,6 +122,11 @@ const (
 	DeadLetterServiceEditDeadLetterProcedure = "/shardy.operator.v1.DeadLetterService/EditDeadLetter"
 	// EventServiceReadEventsProcedure is the fully-qualified name of the EventService's ReadEvents RPC.
 	EventServiceReadEventsProcedure = "/shardy.operator.v1.EventService/ReadEvents"
+	// AuditServiceExplainVerdictProcedure is the fully-qualified name of the AuditService's
+	// ExplainVerdict RPC.
+	AuditServiceExplainVerdictProcedure = "/shardy.operator.v1.AuditService/ExplainVerdict"
+	// AuditServiceGetBundleProcedure is the fully-qualified name of the AuditService's GetBundle RPC.
+	AuditServiceGetBundleProcedure = "/shardy.operator.v1.AuditService/GetBundle"
 	// SystemServiceGetStatusProcedure is the fully-qualified name of the SystemService's GetStatus RPC.
 	SystemServiceGetStatusProcedure = "/shardy.operator.v1.SystemService/GetStatus"
 	// SystemServiceGetPolicyProcedure is the fully-qualified name of the SystemService's GetPolicy RPC.
@@ -1254,6 +1261,112 @@ type UnimplementedEventServiceHandler struct{}
 
 func (UnimplementedEventServiceHandler) ReadEvents(context.Context, *v1.ReadEventsRequest, *connect.ServerStream[v1.ReadEventsResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("shardy.operator.v1.EventService.ReadEvents is not implemented"))
+}
+
+// AuditServiceClient is a client for the shardy.operator.v1.AuditService service.
+type AuditServiceClient interface {
+	// ExplainVerdict tells a job's story from its records alone, with what was verified of them.
+	ExplainVerdict(context.Context, *v1.ExplainVerdictRequest) (*v1.ExplainVerdictResponse, error)
+	// GetBundle streams the file that proves a job's verdict offline: a shardy.audit.v1.Bundle.
+	GetBundle(context.Context, *v1.GetBundleRequest) (*connect.ServerStreamForClient[v1.GetBundleResponse], error)
+}
+
+// NewAuditServiceClient constructs a client for the shardy.operator.v1.AuditService service. By
+// default, it uses the Connect protocol with the binary Protobuf Codec, asks for gzipped responses,
+// and sends uncompressed requests. To use the gRPC or gRPC-Web protocols, supply the
+// connect.WithGRPC() or connect.WithGRPCWeb() options.
+//
+// The URL supplied here should be the base URL for the Connect or gRPC server (for example,
+// http://api.acme.com or https://acme.com/grpc).
+func NewAuditServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.ClientOption) AuditServiceClient {
+	baseURL = strings.TrimRight(baseURL, "/")
+	auditServiceMethods := v1.File_shardy_operator_v1_operator_proto.Services().ByName("AuditService").Methods()
+	return &auditServiceClient{
+		explainVerdict: connect.NewClient[v1.ExplainVerdictRequest, v1.ExplainVerdictResponse](
+			httpClient,
+			baseURL+AuditServiceExplainVerdictProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("ExplainVerdict")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getBundle: connect.NewClient[v1.GetBundleRequest, v1.GetBundleResponse](
+			httpClient,
+			baseURL+AuditServiceGetBundleProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("GetBundle")),
+			connect.WithClientOptions(opts...),
+		),
+	}
+}
+
+// auditServiceClient implements AuditServiceClient.
+type auditServiceClient struct {
+	explainVerdict *connect.Client[v1.ExplainVerdictRequest, v1.ExplainVerdictResponse]
+	getBundle      *connect.Client[v1.GetBundleRequest, v1.GetBundleResponse]
+}
+
+// ExplainVerdict calls shardy.operator.v1.AuditService.ExplainVerdict.
+func (c *auditServiceClient) ExplainVerdict(ctx context.Context, req *v1.ExplainVerdictRequest) (*v1.ExplainVerdictResponse, error) {
+	response, err := c.explainVerdict.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetBundle calls shardy.operator.v1.AuditService.GetBundle.
+func (c *auditServiceClient) GetBundle(ctx context.Context, req *v1.GetBundleRequest) (*connect.ServerStreamForClient[v1.GetBundleResponse], error) {
+	return c.getBundle.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// AuditServiceHandler is an implementation of the shardy.operator.v1.AuditService service.
+type AuditServiceHandler interface {
+	// ExplainVerdict tells a job's story from its records alone, with what was verified of them.
+	ExplainVerdict(context.Context, *v1.ExplainVerdictRequest) (*v1.ExplainVerdictResponse, error)
+	// GetBundle streams the file that proves a job's verdict offline: a shardy.audit.v1.Bundle.
+	GetBundle(context.Context, *v1.GetBundleRequest, *connect.ServerStream[v1.GetBundleResponse]) error
+}
+
+// NewAuditServiceHandler builds an HTTP handler from the service implementation. It returns the
+// path on which to mount the handler and the handler itself.
+//
+// By default, handlers support the Connect, gRPC, and gRPC-Web protocols with the binary Protobuf
+// and JSON codecs. They also support gzip compression.
+func NewAuditServiceHandler(svc AuditServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
+	auditServiceMethods := v1.File_shardy_operator_v1_operator_proto.Services().ByName("AuditService").Methods()
+	auditServiceExplainVerdictHandler := connect.NewUnaryHandlerSimple(
+		AuditServiceExplainVerdictProcedure,
+		svc.ExplainVerdict,
+		connect.WithSchema(auditServiceMethods.ByName("ExplainVerdict")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceGetBundleHandler := connect.NewServerStreamHandlerSimple(
+		AuditServiceGetBundleProcedure,
+		svc.GetBundle,
+		connect.WithSchema(auditServiceMethods.ByName("GetBundle")),
+		connect.WithHandlerOptions(opts...),
+	)
+	return "/shardy.operator.v1.AuditService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case AuditServiceExplainVerdictProcedure:
+			auditServiceExplainVerdictHandler.ServeHTTP(w, r)
+		case AuditServiceGetBundleProcedure:
+			auditServiceGetBundleHandler.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// UnimplementedAuditServiceHandler returns CodeUnimplemented from all methods.
+type UnimplementedAuditServiceHandler struct{}
+
+func (UnimplementedAuditServiceHandler) ExplainVerdict(context.Context, *v1.ExplainVerdictRequest) (*v1.ExplainVerdictResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardy.operator.v1.AuditService.ExplainVerdict is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) GetBundle(context.Context, *v1.GetBundleRequest, *connect.ServerStream[v1.GetBundleResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("shardy.operator.v1.AuditService.GetBundle is not implemented"))
 }
 
 // SystemServiceClient is a client for the shardy.operator.v1.SystemService service.
