@@ -83,6 +83,11 @@ func (d *deadlines) fire() {
 	d.mu.Lock()
 	var due []*deadline
 	for len(d.queue) > 0 && d.queue[0].atUs <= now && !d.stopped {
+		if later, ok := d.shard.host.gate.postponed(time.UnixMicro(d.queue[0].atUs), time.UnixMicro(now)); ok {
+			d.queue[0].atUs = max(later.UnixMicro(), now+1)
+			heap.Fix(&d.queue, 0)
+			continue
+		}
 		x := heap.Pop(&d.queue).(*deadline)
 		delete(d.byAddr, x.addr)
 		due = append(due, x)
@@ -92,7 +97,7 @@ func (d *deadlines) fire() {
 	d.mu.Unlock()
 	for _, x := range due {
 		x.cmd.AtUs = now
-		d.shard.host.route(&order{to: x.addr, id: randomCommandID(), cmd: x.cmd, job: x.job})
+		d.shard.host.route(&order{to: x.addr, id: randomCommandID(), cmd: x.cmd, job: x.job, due: true})
 	}
 }
 

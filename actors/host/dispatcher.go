@@ -96,11 +96,7 @@ func (d *dispatcher) Receive(ctx actor.Context) {
 func (d *dispatcher) place() {
 	h := d.host
 	for {
-		head, err := h.cfg.Log.Head(h.ctx)
-		if err != nil {
-			return
-		}
-		placements := d.matcher.Match(uint64(head), time.Now().UnixMicro(), matchBatch)
+		placements := d.matcher.Match(h.head.Load(), time.Now().UnixMicro(), matchBatch)
 		for _, p := range placements {
 			d.dispatch(p)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -44,12 +45,37 @@ func (e *entityActor) Receive(ctx actor.Context) {
 	case wake:
 		e.become(m.addr)
 		if !e.loaded {
-			if err := e.load(nil); err != nil {
-				panic(err)
-			}
-			e.repeat()
+			e.revive()
 		}
 	}
+}
+
+// revive loads the entity, when the log is there, and repeats its effects.
+func (e *entityActor) revive() {
+	for try := 0; ; try++ {
+		err := e.load(nil)
+		if err == nil {
+			e.repeat()
+			return
+		}
+		if !e.outlast(err, try) {
+			return
+		}
+	}
+}
+
+// outlast waits until the log is back. It reports false when the host closes, and panics when the error is no outage.
+func (e *entityActor) outlast(err error, try int) bool {
+	h := e.shard.host
+	e.loaded = false
+	if h.ctx.Err() != nil {
+		return false
+	}
+	if !unavailable(err) {
+		panic(err)
+	}
+	h.gate.lost(err)
+	return h.gate.wait(try)
 }
 
 // take handles an order as the shell of its entity, and forgets the entity when the shard has set the actor free.
@@ -80,12 +106,7 @@ func (e *entityActor) logPanic(ctx actor.Context) {
 			e.shard.handled(e.addr, false)
 		}
 		e.shard.host.counters.panics.Add(1)
-		log := e.shard.host.cfg.Logger.With("stream", e.stream, "reason", r)
-		if err, ok := r.(error); ok && errors.Is(err, events.ErrUnavailable) {
-			log.Error("entity waits for the log") // where it stood says nothing
-		} else {
-			log.Error("entity failed", "stack", string(debug.Stack()))
-		}
+		e.shard.host.cfg.Logger.Error("entity failed", "stream", e.stream, "reason", r, "stack", string(debug.Stack()))
 		panic(r)
 	}
 }
@@ -116,50 +137,103 @@ func (e *entityActor) repeat() {
 	e.carryOut(id, e.entity.React(nil), true)
 }
 
+// handle sees an order through: to its end, or, when the log goes away meanwhile, to the answer that it did. What
+// became of an append without an answer is looked up when the log is back.
 func (e *entityActor) handle(o *order) {
 	if o.job != nil {
 		e.job = o.job
+	}
+	var sent *actors.Decision // not nil: appended, but nobody knows whether it was written
+	for try := 0; ; try++ {
+		var err error
+		if sent, err = e.attempt(o, sent); err == nil {
+			return
+		}
+		if o.prompt && unavailable(err) || !unavailable(err) && e.shard.host.ctx.Err() == nil {
+			o.answer(nil, err)
+			o.done = nil
+		}
+		if o.prompt && sent == nil && unavailable(err) { // nothing was begun
+			e.loaded = false
+			e.shard.host.gate.lost(err)
+			return
+		}
+		if !e.outlast(err, try) {
+			o.answer(nil, ErrStopped)
+			return
+		}
+		if o.due && sent == nil {
+			e.putOff(o)
+			return
+		}
+		o.cmd.AtUs = time.Now().UnixMicro() // the outage is not held against anybody
+	}
+}
+
+// putOff gives a deadline that fell into an outage the time that is granted after one.
+func (e *entityActor) putOff(o *order) {
+	e.shard.deadlines.arm(e.addr, e.shard.host.gate.graceUntil().UnixMicro(), o.cmd, o.job)
+}
+
+// attempt carries an order out. An error comes with the decision whose append it left open, if there is one; then the
+// next attempt looks for it first.
+func (e *entityActor) attempt(o *order, sent *actors.Decision) (*actors.Decision, error) {
+	if sent != nil {
+		mine, err := e.find(o)
+		switch {
+		case err != nil:
+			return sent, err
+		case mine:
+			e.follow(o, *sent)
+			return nil, nil
+		}
+		if o.fresh { // what was taken for empty may not have been
+			e.repeat()
+		}
+		if o.due {
+			e.putOff(o)
+		}
+		if o.due || o.prompt { // who sent it heard that it failed
+			return nil, nil
+		}
 	}
 	if !e.loaded {
 		if o.fresh {
 			e.entity, e.expect, e.loaded = e.kind.Open(e.addr.ID), events.Absent, true
 		} else if err := e.load(nil); err != nil {
-			o.answer(nil, err)
-			panic(err)
+			return nil, err
 		} else {
 			e.repeat()
 		}
 		if reopens(o.cmd) && e.expect != events.Absent { // loading did it
 			o.answer(nil, nil)
-			return
+			return nil, nil
 		}
 	}
 	for range maxConflicts {
 		d, err := e.entity.Decide(actors.Rules, o.cmd)
 		if err != nil {
 			o.answer(nil, err)
-			return
+			return nil, nil
 		}
 		if len(d.Facts) == 0 {
 			o.answer(d.Reply, nil)
 			e.carryOut(o.id, d.Effects, true)
-			return
+			return nil, nil
 		}
 		switch outcome, err := e.append(o, d.Facts); {
 		case err != nil:
-			o.answer(nil, err)
-			panic(err)
+			return &d, err
 		case outcome == appended:
 			e.evolve(o, d.Facts)
 			e.follow(o, d)
-			return
+			return nil, nil
 		case outcome == found:
 			e.follow(o, d)
-			return
+			return nil, nil
 		}
 	}
-	o.answer(nil, fmt.Errorf("%s: %w", e.stream, events.ErrConflict))
-	panic(fmt.Errorf("%s: lost %d races", e.stream, maxConflicts))
+	return nil, fmt.Errorf("%s: lost %d races: %w", e.stream, maxConflicts, events.ErrConflict)
 }
 
 // reopens reports whether a command asks for nothing but what loading an entity does anyway.
@@ -197,28 +271,31 @@ func (e *entityActor) append(o *order, facts []events.Fact) (outcome, error) {
 	at, err := h.cfg.Log.Append(ctx, e.stream, e.expect, drafts...)
 	if err == nil {
 		e.expect = events.At(at.Rev)
+		h.wrote(at.Pos)
 		return appended, nil
 	}
-	return e.lookUp(o, err)
-}
-
-// lookUp answers an append that failed: somebody else wrote, or the reply was lost. The stream itself says whether
-// this command is in it.
-func (e *entityActor) lookUp(o *order, cause error) (outcome, error) {
-	e.shard.host.counters.conflicts.Add(1)
-	mine := false
-	if err := e.load(func(r events.Record) { mine = mine || r.ID.Command() == o.id }); err != nil {
-		return 0, errors.Join(cause, err)
+	h.counters.conflicts.Add(1)
+	if unavailable(err) {
+		return 0, err
 	}
-	switch {
+	switch mine, findErr := e.find(o); {
+	case findErr != nil:
+		return 0, errors.Join(err, findErr)
 	case mine:
 		return found, nil
-	case errors.Is(cause, events.ErrConflict):
+	case errors.Is(err, events.ErrConflict):
 		e.repeat()
 		return decideNew, nil
 	}
 	e.loaded = false
-	return 0, cause
+	return 0, err
+}
+
+// find loads the entity anew and says whether the order's facts are in its stream: an append that failed may have been
+// written, now or by an earlier try whose answer was lost.
+func (e *entityActor) find(o *order) (mine bool, err error) {
+	err = e.load(func(r events.Record) { mine = mine || r.ID.Command() == o.id })
+	return mine, err
 }
 
 // evolve takes the facts that were appended into the entity.

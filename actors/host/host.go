@@ -131,7 +131,9 @@ type Host struct {
 	observers atomic.Pointer[[]*observer] // copied on write, under observeMu
 	observeMu sync.Mutex
 
-	graceUntil atomic.Int64 // unix µs; deadlines restored from the log fire no earlier
+	gate       *gate
+	head       atomic.Uint64 // the last position that this host has appended
+	graceUntil atomic.Int64  // unix µs; deadlines restored from the log fire no earlier
 	counters   counters
 }
 
@@ -150,6 +152,7 @@ func New(cfg Config) (*Host, error) {
 	h.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return cfg.Logger.With("from", "actors")
 	}))
+	h.gate = newGate(h)
 	h.settle = newSettler(h, cfg.FlushEvery)
 	h.counts = newCounter(h, cfg.CountEvery)
 	h.referees = newReferees(h, cfg.RefereeQueue)
@@ -193,6 +196,9 @@ func (h *Host) Start(ctx context.Context, open Open) {
 func (h *Host) Close(ctx context.Context) error {
 	h.settle.flush()
 	h.counts.flush()
+	if h.gate.close() {
+		h.stop() // appends in flight would wait for a log that is away
+	}
 	for _, s := range h.shards {
 		s.close()
 	}
@@ -212,14 +218,18 @@ func (h *Host) Close(ctx context.Context) error {
 	return err
 }
 
-// Do sends a command and waits for its answer. A context that ends leaves the outcome unknown.
+// Do sends a command and waits for its answer. A context that ends leaves the outcome unknown, as does ErrUnavailable,
+// which comes at once while the log is away.
 func (h *Host) Do(ctx context.Context, to actors.Address, cmd *eventv1.Command) (any, error) {
 	type answer struct {
 		reply any
 		err   error
 	}
 	ch := make(chan answer, 1)
-	h.Tell(to, cmd, func(reply any, err error) { ch <- answer{reply, err} })
+	h.route(&order{
+		to: to, id: randomCommandID(), cmd: cmd, fresh: creates(cmd), prompt: true,
+		done: func(reply any, err error) { ch <- answer{reply, err} },
+	})
 	select {
 	case a := <-ch:
 		return a.reply, a.err
@@ -230,9 +240,11 @@ func (h *Host) Do(ctx context.Context, to actors.Address, cmd *eventv1.Command) 
 	}
 }
 
-// Tell sends a command. done may be nil; it is called once, on the goroutine that decided, and must not block.
+// Tell sends a command. done may be nil; it is called once, on the goroutine that decided, and must not block. While
+// the log is away the command waits for it; one that creates an entity is refused with ErrUnavailable instead.
 func (h *Host) Tell(to actors.Address, cmd *eventv1.Command, done func(reply any, err error)) {
-	h.route(&order{to: to, id: randomCommandID(), cmd: cmd, fresh: creates(cmd), done: done})
+	fresh := creates(cmd)
+	h.route(&order{to: to, id: randomCommandID(), cmd: cmd, fresh: fresh, prompt: fresh && done != nil, done: done})
 }
 
 // creates reports whether a command usually finds an empty stream, so that looking is left to the append.
@@ -266,7 +278,21 @@ func (h *Host) route(o *order) {
 		o.answer(nil, fmt.Errorf("%w: %q", ErrUnknownRoom, o.to.Room))
 		return
 	}
+	if o.prompt && h.gate.away() {
+		o.answer(nil, errAway)
+		return
+	}
 	h.shardOf(o.to).route(o)
+}
+
+// wrote notes how far the log goes.
+func (h *Host) wrote(at events.Position) {
+	for {
+		old := h.head.Load()
+		if uint64(at) <= old || h.head.CompareAndSwap(old, uint64(at)) {
+			return
+		}
+	}
 }
 
 // shardOf hashes the entity that owns the address: a job and its slots share a shard.

@@ -13,7 +13,10 @@ type order struct {
 	cmd   *eventv1.Command
 	fresh bool        // the stream is probably empty: decide on the zero state, the append will tell
 	job   *jobContext // for a slot: its job's spec and policy
-	done  func(reply any, err error)
+	due   bool        // a deadline: it is put off when it falls into an outage of the log
+	// prompt: somebody waits for the answer and repeats the command himself. Without it the order outlasts an outage.
+	prompt bool
+	done   func(reply any, err error)
 }
 
 // jobContext travels with orders to slots, which keep none of it in their own facts.

@@ -47,7 +47,7 @@ func patienceTick(patience time.Duration) time.Duration {
 // abandon gives up what waits in vain. Until the reconnect grace is over workers may still be on their way back.
 func (d *dispatcher) abandon(patience time.Duration) {
 	now := time.Now().UnixMicro()
-	if now < d.host.graceUntil.Load() || d.host.counters.recovering.Load() > 0 {
+	if now < d.host.graceUntil.Load() || d.host.gate.away() || now < d.host.gate.graceUntil().UnixMicro() || d.host.counters.recovering.Load() > 0 {
 		return
 	}
 	slots := d.matcher.Abandoned(now, patience)

@@ -148,7 +148,14 @@ func (s *shard) send(e *entry, o *order) {
 // spawn brings an entity to life and hands it what waited. It runs in the shard's actor.
 func (s *shard) spawn(ctx actor.Context, addr actors.Address) {
 	if s.epoch == 0 {
-		if err := s.take(); err != nil {
+		err := errAway
+		if !s.host.gate.away() {
+			err = s.take()
+		}
+		if err != nil {
+			if unavailable(err) {
+				s.host.gate.lost(err)
+			}
 			s.postpone(addr, fmt.Errorf("take shard %d: %w", s.index, err))
 			return
 		}
@@ -174,16 +181,18 @@ func (s *shard) spawn(ctx actor.Context, addr actors.Address) {
 // retryTake is how long a shard that could not be taken waits, as a log that is away usually comes back.
 const retryTake = 250 * time.Millisecond
 
-// postpone tries an entity again later whose shard could not be taken. Who waits for an answer hears why; effects,
-// which nobody repeats, wait for the next try.
+// postpone tries an entity again later whose shard could not be taken. Who waits for an answer hears why; the others
+// wait for the next try.
 func (s *shard) postpone(addr actors.Address, cause error) {
-	s.host.cfg.Logger.Error("shard not taken", "shard", s.index, "error", cause)
+	if !unavailable(cause) { // an outage is told once
+		s.host.cfg.Logger.Error("shard not taken", "shard", s.index, "error", cause)
+	}
 	s.mu.Lock()
 	e := s.kids[addr]
 	var told []*order
 	kept := e.buf[:0:0]
 	for _, o := range e.buf {
-		if o.done != nil || s.closed {
+		if o.prompt || s.closed {
 			told = append(told, o)
 		} else {
 			kept = append(kept, o)
@@ -238,6 +247,7 @@ func (s *shard) take() error {
 		if err != nil {
 			return err
 		}
+		s.host.wrote(at.Pos)
 		s.epoch = at.Rev + 1
 		return nil
 	}

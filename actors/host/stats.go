@@ -31,6 +31,8 @@ type Stats struct {
 	Ringers        int64 // jobs issued again to test workers
 	RingersSkipped int64 // chosen, but nobody was there to be tested, or too many were open
 	Recovering     int64 // jobs and pipelines still to be reopened
+	Outages        int64 // times that a call found the log unavailable
+	LogAway        bool  // work waits for the log
 	Dispatch       dispatch.Stats
 }
 
@@ -44,6 +46,7 @@ func (h *Host) Stats(ctx context.Context) (Stats, error) {
 		Events: h.counters.events.Load(), Conflicts: h.counters.conflicts.Load(), Panics: h.counters.panics.Load(),
 		DispatchFailed: h.counters.dispatchFailed.Load(), Abandoned: h.counters.abandoned.Load(),
 		Ringers: h.counters.ringers.Load(), RingersSkipped: h.counters.ringersSkipped.Load(), Recovering: h.counters.recovering.Load(), Dispatch: d,
+		Outages: h.gate.count(), LogAway: h.gate.away(),
 	}
 	for _, shard := range h.shards {
 		entities, armed := shard.size()
