@@ -36,6 +36,9 @@ type editedJob struct {
 // own course, and the new job is cancelled; of a pipeline's chunk the pipeline decides which of the two goes on.
 func (a *API) EditDeadLetter(ctx context.Context, req *operatorv1.EditDeadLetterRequest) (*operatorv1.EditDeadLetterResponse, error) {
 	c := callerOf(ctx)
+	if !c.is(workers) {
+		return nil, errRole // nobody came through the gate
+	}
 	if err := checkReason(req.Reason, !req.DryRun); err != nil {
 		return nil, err
 	}

@@ -141,6 +141,9 @@ func (w *chosen) named() ([]string, error) {
 // settleLetters does something to many dead letters, a bounded number at once. Each is done or refused on its own; the
 // whole fails only with the request.
 func (a *API) settleLetters(ctx context.Context, which chosen, reason string, dry bool, act letterAct) ([]*operatorv1.DeadLetterOutcome, string, error) {
+	if !callerOf(ctx).is(workers) {
+		return nil, "", errRole // nobody came through the gate
+	}
 	if err := checkReason(reason, !dry); err != nil {
 		return nil, "", err
 	}
