@@ -91,15 +91,23 @@ func (a *API) ListDeadLetters(ctx context.Context, req *operatorv1.ListDeadLette
 	if err != nil {
 		return nil, err
 	}
-	return &operatorv1.ListDeadLettersResponse{DeadLetters: rows, NextPageToken: cursor.token(next)}, nil
+	res := &operatorv1.ListDeadLettersResponse{DeadLetters: rows, NextPageToken: cursor.token(next)}
+	if req.Counts && a.deps.Counts != nil {
+		res.Counts, err = a.deps.Counts.CountDeadLetters(ctx, f.query(Page{}))
+	}
+	return res, err
+}
+
+// query is what the catalogue is asked.
+func (f *letterFilter) query(page Page) DeadLetterQuery {
+	return DeadLetterQuery{
+		Page: page, Reasons: f.reasons, Kind: f.kind, Tenants: f.tenants, Pipeline: f.pipeline, Module: f.module, FromUs: f.from, UntilUs: f.until,
+	}
 }
 
 // findLetters asks the catalogue, completes its rows from their jobs, and leaves out what the filter does not let pass.
 func (a *API) findLetters(ctx context.Context, f *letterFilter, page Page) (rows []*operatorv1.DeadLetter, next string, err error) {
-	q := DeadLetterQuery{Page: page, Tenants: f.tenants}
-	if len(f.reasons) == 1 {
-		q.Reason = f.reasons[0]
-	}
+	q := f.query(page)
 	for looked := 0; ; {
 		q.Limit = page.Limit - len(rows)
 		found, next, err := a.deps.Catalogue.DeadLetters(ctx, q)

@@ -17,14 +17,12 @@ import (
 	"github.com/shardy-network/orchestrator/actors/worker"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/blobs"
-	"github.com/shardy-network/orchestrator/projections"
+	"github.com/shardy-network/orchestrator/projections/audit"
+	"github.com/shardy-network/orchestrator/projections/transparency"
 )
 
 // ErrorDomain is the domain of every ErrorInfo detail.
 const ErrorDomain = "shardy.network"
-
-// ErrPage refuses a page token that no list has given out.
-var ErrPage = projections.ErrPage
 
 // The refusals of this door.
 var (
@@ -86,6 +84,7 @@ var mappings = []mapping{
 	{errKey, connect.CodeInvalidArgument, "VERIFICATION_KEY"},
 	{errClosing, connect.CodeUnavailable, "CLOSING"},
 	{ErrPage, connect.CodeInvalidArgument, "PAGE_TOKEN"},
+	{ErrLists, connect.CodeUnavailable, "LISTS_BUILDING"},
 
 	{events.ErrBadID, connect.CodeInvalidArgument, "BAD_ID"},
 	{events.ErrConflict, connect.CodeAborted, "CONFLICT"},
@@ -103,6 +102,12 @@ var mappings = []mapping{
 	{actors.ErrUnknownFact, connect.CodeDataLoss, "UNKNOWN_FACT"},
 	{actors.ErrUnknownCommand, connect.CodeInternal, "UNKNOWN_COMMAND"},
 	{actors.ErrUndecidable, connect.CodeInternal, "UNDECIDABLE"},
+
+	{audit.ErrTooLarge, connect.CodeResourceExhausted, "TOO_MANY_RECORDS"},
+	{transparency.ErrBeyond, connect.CodeUnavailable, "NOT_SIGNED_YET"},
+	{transparency.ErrNone, connect.CodeUnavailable, "NOT_SIGNED_YET"},
+	{transparency.ErrHistory, connect.CodeDataLoss, "CORRUPT"},
+	{transparency.ErrProof, connect.CodeDataLoss, "CORRUPT"},
 
 	{blobs.ErrNotFound, connect.CodeNotFound, "NOT_FOUND"},
 	{blobs.ErrTooLarge, connect.CodeInvalidArgument, "TOO_LARGE"},

@@ -9,7 +9,7 @@ import (
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/blobs"
-	"github.com/shardy-network/orchestrator/projections"
+	"github.com/shardy-network/orchestrator/projections/audit"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
@@ -42,25 +42,6 @@ type Blobs interface {
 	Put(ctx context.Context, data []byte) (blobs.Ref, error)
 	Open(ctx context.Context, sum [32]byte) (content io.ReadCloser, size int64, err error)
 }
-
-// Catalogue answers lists. Each list is in a fixed order; next is the place to continue after, empty at the end.
-// A malformed place is ErrPage.
-type Catalogue interface {
-	Jobs(ctx context.Context, q JobQuery) (rows []*operatorv1.JobRow, next string, err error)
-	Pipelines(ctx context.Context, q PipelineQuery) (rows []*operatorv1.Pipeline, next string, err error)
-	DeadLetters(ctx context.Context, q DeadLetterQuery) (rows []*operatorv1.DeadLetter, next string, err error)
-	Workers(ctx context.Context, q WorkerQuery) (rows []*operatorv1.Worker, next string, err error)
-	Modules(ctx context.Context, page Page) (rows []*eventv1.ModuleAdmitted, next string, err error)
-}
-
-// The lists' questions are those of the projection that answers them.
-type (
-	Page            = projections.Page
-	JobQuery        = projections.JobQuery
-	PipelineQuery   = projections.PipelineQuery
-	DeadLetterQuery = projections.DeadLetterQuery
-	WorkerQuery     = projections.WorkerQuery
-)
 
 // ModuleTrial compiles and runs a module where it can do no harm. A module that must not be admitted is a
 // *ModuleRefusal; every other error means that nothing was learned about it.
@@ -97,8 +78,12 @@ type Deps struct {
 	Catalogue    Catalogue
 	Trial        ModuleTrial
 
+	// Counts is asked by lists that are to count too; without it they do not. Optional.
+	Counts Counts
 	// Status fills in what only the process knows: version, node, key, counters. Optional.
 	Status func(ctx context.Context) (*operatorv1.GetStatusResponse, error)
+	// Prover ties the records of a bundle to a signed checkpoint of the log. Optional: bundles then say that nothing does.
+	Prover audit.Prover
 	// Live looks up a connected worker. Optional.
 	Live func(key []byte) (Live, bool)
 	// Public reports content that anyone may fetch beside the admitted modules: the challenge modules. Optional.

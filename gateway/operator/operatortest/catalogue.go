@@ -75,7 +75,7 @@ func (c Catalogue) Jobs(ctx context.Context, q operator.JobQuery) ([]*operatorv1
 		return nil, "", err
 	}
 	return cut(rows, q.Page, func(r *operatorv1.JobRow) bool {
-		return (q.State == 0 || r.State == q.State) && (q.Kind == 0 || r.Kind == q.Kind) &&
+		return (len(q.States) == 0 || slices.Contains(q.States, r.State)) && (q.Kind == 0 || r.Kind == q.Kind) &&
 			(q.Pipeline == "" || r.Pipeline == q.Pipeline) && among(q.Tenants, r.Tenant)
 	})
 }
@@ -83,11 +83,11 @@ func (c Catalogue) Jobs(ctx context.Context, q operator.JobQuery) ([]*operatorv1
 // DeadLetters lists dead letters by the ids of their jobs.
 func (c Catalogue) DeadLetters(ctx context.Context, q operator.DeadLetterQuery) ([]*operatorv1.DeadLetter, string, error) {
 	jobs, next, err := c.Jobs(ctx, operator.JobQuery{
-		Page: q.Page, State: operatorv1.JobState_JOB_STATE_DEAD_LETTERED, Tenants: q.Tenants,
+		Page: q.Page, States: []operatorv1.JobState{operatorv1.JobState_JOB_STATE_DEAD_LETTERED}, Tenants: q.Tenants,
 	})
 	var rows []*operatorv1.DeadLetter
 	for _, j := range jobs {
-		if q.Reason == 0 || q.Reason == j.DeadLetter {
+		if len(q.Reasons) == 0 || slices.Contains(q.Reasons, j.DeadLetter) {
 			rows = append(rows, &operatorv1.DeadLetter{
 				Id: j.Id, Reason: j.DeadLetter, Tenant: j.Tenant, Pipeline: j.Pipeline, AtUs: j.DecidedUs, Round: 1,
 			})
@@ -118,7 +118,7 @@ func (c Catalogue) Pipelines(ctx context.Context, q operator.PipelineQuery) ([]*
 		return nil, "", err
 	}
 	return cut(rows, q.Page, func(r *operatorv1.Pipeline) bool {
-		return (q.State == 0 || r.State == q.State) && among(q.Tenants, r.Tenant)
+		return (len(q.States) == 0 || slices.Contains(q.States, r.State)) && among(q.Tenants, r.Tenant)
 	})
 }
 
