@@ -37,7 +37,7 @@ var allowed = map[string]string{
 	"ListWorkers": "roe", "GetWorker": "roe", "DrainWorker": "ro", "BanWorker": "ro", "ReinstateWorker": "ro",
 	"ListDeadLetters": "roae", "DescribeDeadLetter": "roae", "RequeueDeadLetters": "roa", "DiscardDeadLetters": "roa",
 	"EditDeadLetter": "roa", "DownloadPayload": "roa",
-	"ReadEvents": "roae", "GetStatus": "roae", "GetPolicy": "roae", "ChangePolicy": "r",
+	"ReadEvents": "roae", "ExplainVerdict": "roae", "GetBundle": "roa", "GetStatus": "roae", "GetPolicy": "roae", "ChangePolicy": "r",
 }
 
 // call sends an empty request as JSON and returns the Connect code, or "ok". A stream's error is in its last message.

@@ -35,6 +35,7 @@ type API struct {
 	tenants  tenantBook
 	keys     goodKeys
 	trials   chan struct{} // one token per module admission at work
+	audits   audits
 
 	ctx     context.Context // ends with Close, and ends every stream
 	end     context.CancelCauseFunc
@@ -81,7 +82,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*API, error) {
 	}
 	cfg = cfg.withDefaults()
 	a := &API{
-		cfg: cfg, deps: deps, guard: newGuard(cfg), trials: make(chan struct{}, cfg.Trials),
+		cfg: cfg, deps: deps, guard: newGuard(cfg), trials: make(chan struct{}, cfg.Trials), audits: make(audits, MaxAudits),
 		hub: newHub(cfg.WatchQueue), modules: newModuleIndex(), policies: &policyCache{},
 	}
 	a.ctx, a.end = context.WithCancelCause(context.Background())
@@ -140,6 +141,7 @@ func (a *API) routes() http.Handler {
 	mux.Handle(op.NewWorkerServiceHandler(a, opts...))
 	mux.Handle(op.NewDeadLetterServiceHandler(a, opts...))
 	mux.Handle(op.NewEventServiceHandler(a, opts...))
+	mux.Handle(op.NewAuditServiceHandler(a, opts...))
 	mux.Handle(op.NewSystemServiceHandler(a, opts...))
 	mux.Handle(grpchealth.NewHandler(checker{a}, connect.WithReadMaxBytes(4096)))
 	mux.HandleFunc("GET /blob/{sha256}", a.serveBlob)

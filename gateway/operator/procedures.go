@@ -55,6 +55,9 @@ var procedures = map[string]roles{
 
 	op.EventServiceReadEventsProcedure: everyone, // clients: streams of their own work
 
+	op.AuditServiceExplainVerdictProcedure: everyone,
+	op.AuditServiceGetBundleProcedure:      workers,
+
 	op.SystemServiceGetStatusProcedure:    everyone,
 	op.SystemServiceGetPolicyProcedure:    everyone,
 	op.SystemServiceChangePolicyProcedure: byAdmin,

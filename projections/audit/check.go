@@ -111,6 +111,21 @@ func Check(ctx context.Context, file []byte, o CheckOptions) (Checked, error) {
 	return out, nil
 }
 
+// Describe says what a bundle holds, and whose key is in it, without verifying more than its form and digest.
+func Describe(file []byte) (Bundled, ed25519.PublicKey, error) {
+	u, err := unpack(file)
+	if err != nil {
+		return Bundled{}, nil, err
+	}
+	var found findings
+	c := newCase(u.job, u.records)
+	contents := u.checkContents(c, &found)
+	return Bundled{
+		Job: u.job, Records: len(u.records), Anchored: u.anchor != nil, Contents: len(contents),
+		Left: missing(c, contents), Bytes: int64(len(file)),
+	}, u.anchor.GetKey(), nil
+}
+
 func missing(c *Case, h held) []string {
 	out := []string{}
 	for _, sum := range c.contents() {

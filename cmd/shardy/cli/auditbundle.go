@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/projections/audit"
 	"github.com/shardy-network/orchestrator/projections/transparency"
+	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
 
 // bundleFlags say what goes into a bundle.
@@ -59,6 +62,9 @@ func (a *app) auditBundle() *cobra.Command {
 
 // writeBundle writes the file and returns its name.
 func (a *app) writeBundle(ctx context.Context, f *bundleFlags, text string) (name string, b bundledFile, err error) {
+	if !f.from.from.named() {
+		return a.bundleThere(ctx, f, text)
+	}
 	log, err := f.from.from.open(ctx)
 	if err != nil {
 		return "", b, err
@@ -90,6 +96,40 @@ func (a *app) writeBundle(ctx context.Context, f *bundleFlags, text string) (nam
 		b.Bundled, err = job.WriteBundle(ctx, to, opts)
 		return treeError(err)
 	})
+	return name, b, err
+}
+
+// bundleThere asks the orchestrator for the file, and reads from it what it says of itself.
+func (a *app) bundleThere(ctx context.Context, f *bundleFlags, text string) (name string, b bundledFile, err error) {
+	if f.noProof {
+		return "", b, usage("--no-proof is for logs that are read here")
+	}
+	api, err := a.dial()
+	if err != nil {
+		return "", b, err
+	}
+	id, err := api.jobID(ctx, text)
+	if err != nil {
+		return "", b, err
+	}
+	var file bytes.Buffer
+	stream, err := api.GetBundle(ctx, &operatorv1.GetBundleRequest{Id: id, NoContent: f.noContent})
+	err = receive(stream, err, func(res *operatorv1.GetBundleResponse) (bool, error) {
+		if file.Len()+len(res.Data) > audit.MaxBundleBytes {
+			return true, failed(exitRefused, "the orchestrator sends more than %s", bytesText(audit.MaxBundleBytes))
+		}
+		_, err := file.Write(res.Data)
+		return false, err
+	})
+	if err != nil {
+		return "", b, err
+	}
+	var key ed25519.PublicKey
+	if b.Bundled, key, err = audit.Describe(file.Bytes()); err != nil {
+		return "", b, failed(exitFailed, "the orchestrator sent no bundle: %w", err)
+	}
+	b.Key = hex.EncodeToString(key)
+	name, err = a.toBundleFile(f.to, id, func(to io.Writer) error { return writeAll(to, file.Bytes()) })
 	return name, b, err
 }
 

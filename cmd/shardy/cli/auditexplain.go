@@ -10,6 +10,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/projections/audit"
 	auditv1 "github.com/shardy-network/orchestrator/proto/shardy/audit/v1"
+	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
 
 func (a *app) auditExplain() *cobra.Command {
@@ -42,6 +43,9 @@ func (a *app) auditExplain() *cobra.Command {
 
 // explain tells a story from the log that is named.
 func (a *app) explain(ctx context.Context, from logFlags, text string) (story *auditv1.Story, err error) {
+	if !from.named() {
+		return a.explainThere(ctx, text)
+	}
 	log, err := from.open(ctx)
 	if err != nil {
 		return nil, err
@@ -52,4 +56,21 @@ func (a *app) explain(ctx context.Context, from logFlags, text string) (story *a
 		return nil, err
 	}
 	return audit.Explain(ctx, log, id)
+}
+
+// explainThere asks the orchestrator.
+func (a *app) explainThere(ctx context.Context, text string) (*auditv1.Story, error) {
+	api, err := a.dial()
+	if err != nil {
+		return nil, err
+	}
+	id, err := api.jobID(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	res, err := api.ExplainVerdict(ctx, &operatorv1.ExplainVerdictRequest{Id: id})
+	if err != nil {
+		return nil, err
+	}
+	return res.Story, nil
 }

@@ -19,6 +19,7 @@ type api struct {
 	op.WorkerServiceClient
 	op.DeadLetterServiceClient
 	op.EventServiceClient
+	op.AuditServiceClient
 	op.SystemServiceClient
 }
 
@@ -33,7 +34,7 @@ func (a *app) dial() (*api, error) {
 	return &api{
 		op.NewJobServiceClient(h, at, opts), op.NewPipelineServiceClient(h, at, opts), op.NewModuleServiceClient(h, at, opts),
 		op.NewWorkerServiceClient(h, at, opts), op.NewDeadLetterServiceClient(h, at, opts),
-		op.NewEventServiceClient(h, at, opts), op.NewSystemServiceClient(h, at, opts),
+		op.NewEventServiceClient(h, at, opts), op.NewAuditServiceClient(h, at, opts), op.NewSystemServiceClient(h, at, opts),
 	}, nil
 }
 

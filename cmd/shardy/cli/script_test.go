@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 //	replace REGEXP TEXT A
 //	workers HOW         what the workers of the world do with their tasks
 //	mklog FOLDER        an empty event log
+//	mkcases FOLDER      a log with jobs of every fate, with content and a signed tree; JOB is one with a liar
 //	putblob FOLDER A    content in the store of a data folder that no fact names
 //
 // Files follow as "-- name --" and the text. A is a file, or stdout.
@@ -213,6 +214,8 @@ func (s *script) prepare(w []string) string {
 		if log, err = pebblelog.Open(logDir(s.path(w[1])), pebblelog.Options{}); err == nil {
 			err = log.Close()
 		}
+	case "mkcases":
+		s.env["JOB"] = mkCases(s.t, s.path(w[1]))
 	case "putblob":
 		err = putBlob(s.path(w[1]), []byte(s.read(w[2])))
 	case "mode", "chmod":
