@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"encoding/hex"
+	"strings"
 	"time"
 )
 
@@ -102,10 +103,24 @@ func when(t time.Time) cell {
 	return cell{At: t}
 }
 
-// column is a table's column. Numbers are set to the right.
+// column is a table's column. Numbers are set to the right. What is roomy is left out of compact tables on narrow screens.
 type column struct {
 	Title  string
 	Number bool
+	Roomy  bool
+}
+
+// Class is how the column is set.
+func (c column) Class() string {
+	switch {
+	case c.Number && c.Roomy:
+		return "num roomy"
+	case c.Number:
+		return "num"
+	case c.Roomy:
+		return "roomy"
+	}
+	return ""
 }
 
 // row is a line of a table. Its key is unique in the table and keeps the line in its place when the page is morphed.
@@ -114,9 +129,11 @@ type row struct {
 	Cells []cell
 }
 
-// table is a list. Its caption is read aloud and not shown.
+// table is a list. Its caption is read aloud and not shown. A compact one has few and short columns: it stays a table on
+// narrow screens, where each line of the others becomes a card.
 type table struct {
 	Caption string
+	Compact bool
 	Columns []column
 	Rows    []row
 	Empty   empty // when there are no rows
@@ -128,9 +145,8 @@ func (t *table) add(key string, cells ...cell) { t.Rows = append(t.Rows, row{key
 // labelled is a cell under its column's title: on narrow screens each line becomes a card.
 type labelled struct {
 	cell
-	Label  string
-	Number bool
-	First  bool
+	Label string
+	Class string
 }
 
 // Labelled pairs a row's cells with the columns.
@@ -140,20 +156,18 @@ func (t table) Labelled(r row) []labelled {
 		if i >= len(t.Columns) {
 			break
 		}
-		out = append(out, labelled{cell: c, Label: t.Columns[i].Title, Number: t.Columns[i].Number, First: i == 0})
+		out = append(out, labelled{cell: c, Label: t.Columns[i].Title, Class: t.Columns[i].Class()})
 	}
 	return out
 }
 
-// columns makes plain columns; a title that ends in "#" is one of numbers.
+// columns makes plain columns; a title that ends in "#" is one of numbers, and one that ends in "~" (or "#~") is roomy.
 func columns(titles ...string) []column {
 	out := make([]column, len(titles))
 	for i, t := range titles {
-		if n := len(t); n > 0 && t[n-1] == '#' {
-			out[i] = column{t[:n-1], true}
-			continue
-		}
-		out[i] = column{Title: t}
+		t = clip(plain(t), 40)
+		t, out[i].Roomy = strings.CutSuffix(t, "~")
+		out[i].Title, out[i].Number = strings.CutSuffix(t, "#")
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,7 +82,7 @@ func throughputChart(points []readmodel.Point, s span) chart {
 	}
 	top = niceTop(top)
 	for i := range 5 {
-		c.YLabels = append(c.YLabels, rateOf(top*float64(4-i)/4))
+		c.YLabels = append(c.YLabels, tick(top*float64(4-i)/4))
 		c.Grid = append(c.Grid, plotHeight*float64(i)/4)
 	}
 	if len(points) == 0 {
@@ -117,11 +118,11 @@ func throughputChart(points []readmodel.Point, s span) chart {
 	for i := range 5 {
 		c.XLabels = append(c.XLabels, points[0].At.Add(s.long*time.Duration(i)/4).UTC().Format(layout))
 	}
-	c.Description = fmt.Sprintf("Last step %s verified and %s submitted a second.", rateOf(perSecond(points[len(points)-1].Verified)), rateOf(perSecond(points[len(points)-1].Submitted)))
+	c.Description = "Now " + rateOf(perSecond(points[len(points)-1].Verified)) + " a second"
 	if peak > 0 {
-		c.Description += fmt.Sprintf(" Peak %s verified a second at %s UTC.", rateOf(peak), peakAt.UTC().Format(layout))
+		c.Description += fmt.Sprintf(", peak %s at %s", rateOf(peak), peakAt.UTC().Format(layout))
 	}
-	c.Description += fmt.Sprintf(" %s mismatches, %s dead letters.", thousands(mismatches), thousands(dead))
+	c.Description += fmt.Sprintf("; %s mismatches, %s dead letters (UTC).", thousands(mismatches), thousands(dead))
 	return c
 }
 
@@ -137,6 +138,14 @@ func columnTitle(p readmodel.Point, s span) string {
 		}
 	}
 	return t
+}
+
+// tick writes a number of an axis.
+func tick(v float64) string {
+	if v >= 1000 {
+		return thousands(int64(math.Round(v)))
+	}
+	return strconv.FormatFloat(math.Round(v*1000)/1000, 'f', -1, 64)
 }
 
 // niceTop rounds up to a number that divides by four well.

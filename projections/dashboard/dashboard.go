@@ -92,19 +92,20 @@ var ErrDeps = errors.New("dashboard")
 
 // Dashboard is the handler of the screens. Close ends its live streams.
 type Dashboard struct {
-	deps     Deps
-	limits   Limits
-	log      *slog.Logger
-	assets   *assets
-	screens  map[string]*screen // by page name
-	live     *live
-	sessions *sessions
-	logins   *attempts
-	atWork   chan struct{} // a slot for each request at work
-	rates    rates
-	flashKey [32]byte
-	begin    time.Time
-	handler  http.Handler
+	deps      Deps
+	limits    Limits
+	log       *slog.Logger
+	assets    *assets
+	screens   map[string]*screen // by page name
+	live      *live
+	sessions  *sessions
+	logins    *attempts
+	atWork    chan struct{} // a slot for each request at work
+	rates     rates
+	paintings paintings // pictures of pipelines
+	flashKey  [32]byte
+	begin     time.Time
+	handler   http.Handler
 }
 
 // New builds the screens. It fails only for dependencies that are missing.

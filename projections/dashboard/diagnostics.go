@@ -30,11 +30,14 @@ type section struct {
 	Table                 *table
 }
 
+// Wide reports whether the section needs the whole width.
+func (s section) Wide() bool { return s.Table != nil || s.Text != "" || s.Origins }
+
 // The bounds of what is shown of a Section.
 const (
-	maxSections = 64
-	maxSectionRows     = 512
-	maxSectionText     = 16 << 10
+	maxSections    = 64
+	maxSectionRows = 512
+	maxSectionText = 16 << 10
 )
 
 func (d *Dashboard) diagnostics(ctx context.Context, q *ask) (any, error) {
@@ -64,7 +67,7 @@ func sectionOf(i int, s Section) section {
 		out.Rows = append(out.Rows, r)
 	}
 	if len(s.Columns) > 0 {
-		t := &table{Caption: out.Title, Columns: columns(s.Columns...), Empty: empty{Title: "Nothing"}}
+		t := &table{Caption: out.Title, Compact: len(s.Columns) <= 5, Columns: columns(s.Columns...), Empty: empty{Title: "Nothing"}}
 		for _, line := range s.Table[:min(len(s.Table), maxSectionRows)] {
 			var cells []cell
 			for _, c := range line {

@@ -140,7 +140,7 @@ func (d *Dashboard) overviewTiers(ctx context.Context, v *overviewView) error {
 		return err
 	}
 	v.Tiers = table{
-		Caption: "Workers by tier", Columns: columns("Tier", "Connected#", "Idle#", "Draining#", "Banned#", "Known#"),
+		Caption: "Workers by tier", Compact: true, Columns: columns("Tier", "Connected#", "Idle#", "Draining#", "Known#"),
 		Empty: empty{
 			Title: "No worker yet", Text: "Workers join over a WebSocket with a key of their own. Start one on this machine:",
 			Command: workerCommand,
@@ -149,14 +149,14 @@ func (d *Dashboard) overviewTiers(ctx context.Context, v *overviewView) error {
 	for _, t := range tiers {
 		v.Fresh = false
 		v.Tiers.add(strconv.Itoa(int(t.tier)), linked(tierText(t.tier), list(linkWorkers(), "tier", strconv.Itoa(int(t.tier)))),
-			count(t.by[readmodel.WorkerConnected]), t.idle, count(t.by[readmodel.WorkerDraining]), count(t.by[readmodel.WorkerBanned]), count(t.known))
+			count(t.by[readmodel.WorkerConnected]), t.idle, count(t.by[readmodel.WorkerDraining]), count(t.known))
 	}
 	return nil
 }
 
 // lagTable tells how far each projection is behind the log.
 func (d *Dashboard) lagTable(ctx context.Context) table {
-	t := table{Caption: "Projections", Columns: columns("Projection", "State", "Behind#")}
+	t := table{Caption: "Projections", Compact: true, Columns: columns("Projection", "State", "Behind#")}
 	head, err := d.deps.Log.Head(ctx)
 	for _, s := range d.deps.Runner.Status() {
 		if err != nil {
@@ -210,25 +210,25 @@ func jobState(s operatorv1.JobState) cell {
 
 func mismatchTable(rows []readmodel.Mismatch) table {
 	t := table{
-		Caption: "Last mismatches", Columns: columns("Job", "Answers", "Now", "When"),
+		Caption: "Last mismatches", Compact: true, Columns: columns("Job", "Votes", "Now", "When"),
 		Empty: empty{Title: "No mismatch", Text: "Replicas have agreed on every result so far."},
 	}
 	for _, m := range rows {
-		t.add(m.Job+"-"+strconv.Itoa(int(m.Round))+"-"+strconv.Itoa(int(m.Wave)), idCell(m.Job, linkJob(m.Job)).with("wave "+strconv.Itoa(int(m.Wave))),
-			text(votesText(m.Votes)), jobState(m.State), when(m.At))
+		t.add(m.Job+"-"+strconv.Itoa(int(m.Round))+"-"+strconv.Itoa(int(m.Wave)), idCell(m.Job, linkJob(m.Job)),
+			cell{Text: votesText(m.Votes), Title: "identity groups behind each answer of wave " + strconv.Itoa(int(m.Wave))}, jobState(m.State), when(m.At))
 	}
 	return t
 }
 
-// votesText tells how many identity groups stood behind each answer, for example "1 against 1".
+// votesText tells how many identity groups stood behind each answer, for example "1 : 1".
 func votesText(votes []*eventv1.Vote) string {
 	s := ""
 	for i, v := range votes {
 		if i > 0 {
-			s += " against "
+			s += " : "
 		}
 		if i == 4 {
-			return s + "others"
+			return s + "…"
 		}
 		s += strconv.Itoa(int(v.GetGroups()))
 	}
@@ -237,12 +237,12 @@ func votesText(votes []*eventv1.Vote) string {
 
 func deadLetterTable(rows []readmodel.DeadLetter) table {
 	t := table{
-		Caption: "Last dead letters", Columns: columns("Job", "Reason", "Attempts#", "When"),
+		Caption: "Last dead letters", Compact: true, Columns: columns("Job", "Reason", "When"),
 		Empty: empty{Title: "No dead letter", Text: "Jobs that nobody could finish are kept here, to be looked at and sent again."},
 	}
 	for _, l := range rows {
 		reason := enumWords(l.Reason.String(), "DEAD_LETTER_REASON_")
-		t.add(l.Job, idCell(l.Job, linkJob(l.Job)), state(toneDead, reason).with(l.Detail), count(l.Attempts), when(l.At))
+		t.add(l.Job, idCell(l.Job, linkJob(l.Job)), state(toneDead, sentenceCase(reason)).with(l.Detail), when(l.At))
 	}
 	return t
 }

@@ -38,7 +38,7 @@ func TestOverviewCountsJobsAndShowsALiar(t *testing.T) {
 	s.plant.refereed()
 	dead := s.plant.deadLetter(nil)
 	s.settle()
-	body := s.page("/", "17", "23", "Tier 3", "Tier 2", "Tier 1", "1 against 1", linkJob(dead), "delivery exhausted", "read-model", "Live")
+	body := s.page("/", "17", "23", "Tier 3", "Tier 2", "Tier 1", "1 : 1", linkJob(dead), "Delivery exhausted", "read-model", "Live")
 	if !strings.Contains(body, `<path class="line verified"`) || !strings.Contains(body, "<desc>") {
 		t.Errorf("no chart in\n%s", body)
 	}

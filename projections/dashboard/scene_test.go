@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"iter"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/memlog"
 	"github.com/shardy-network/orchestrator/projections"
 	"github.com/shardy-network/orchestrator/projections/readmodel"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
@@ -37,11 +39,12 @@ func newScene(t testing.TB, change func(*Deps)) *scene {
 	t.Helper()
 	s := &scene{t: t, plant: newPlant(t)}
 	s.plant.at = time.Now().Add(-2 * time.Minute).UnixMicro()
+	log := retold{s.plant.log}
 	var err error
-	if s.model, err = readmodel.Open(t.Context(), "", s.plant.log, readmodel.Options{}); err != nil {
+	if s.model, err = readmodel.Open(t.Context(), "", log, readmodel.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if s.runner, err = projections.NewRunner(s.plant.log, projections.Options{Coalesce: -1}, s.model); err != nil {
+	if s.runner, err = projections.NewRunner(log, projections.Options{Coalesce: -1}, s.model); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -75,6 +78,28 @@ func newScene(t testing.TB, change func(*Deps)) *scene {
 		}
 	})
 	return s
+}
+
+// retold is a log whose records carry the time of their command, so that a scene can lie in the past.
+type retold struct{ *memlog.Log }
+
+func (l retold) Tail(ctx context.Context, after events.Position, f events.Filter) iter.Seq2[events.Tick, error] {
+	return func(yield func(events.Tick, error) bool) {
+		var last time.Time
+		for tick, err := range l.Log.Tail(ctx, after, f) {
+			if err == nil && tick.Event != nil {
+				if e, err := events.DecodeEnvelope(*tick.Event); err == nil && e.GetCommand().GetAtUs() > 0 {
+					last = time.UnixMicro(e.Command.AtUs).UTC()
+				}
+				if !last.IsZero() {
+					tick.Event.Time = last
+				}
+			}
+			if !yield(tick, err) {
+				return
+			}
+		}
+	}
 }
 
 // settle waits until the read model shows everything that is in the log.

@@ -156,8 +156,11 @@ func compare(w *readmodel.Worker) ([]comparison, []fact) {
 	compared := []comparison{
 		one("Speed", claim.GetMflops(), proven.GetMflops(), gflops, claim != nil, proven != nil),
 		one("Memory", claim.GetMaxAllocationBytes(), proven.GetMemoryBytes(), sizeOf, claim != nil, proven != nil),
-		one("Chunk size", claim.GetChunkBytes(), w.ChunkBytes, sizeOf, claim != nil, w.ChunkBytes > 0),
+		one("Chunk size", claim.GetChunkBytes(), 0, sizeOf, claim != nil, false),
 		one("Fuel rate", 0, proven.GetFuelPerMs(), func(n uint64) string { return thousands(n) + " per ms" }, false, proven.GetFuelPerMs() > 0),
+	}
+	if compared[2].Proven = "none offered"; w.ChunkBytes > 0 {
+		compared[2].Proven = sizeOf(w.ChunkBytes) + " offered"
 	}
 	if claim == nil {
 		return compared, nil
@@ -197,7 +200,7 @@ func record(t *eventv1.Tally) ([]fact, []share) {
 
 func sessionTable(rows []readmodel.Session) table {
 	t := table{
-		Caption: "Sessions", Columns: columns("Began", "Lasted", "Ended because", "Group", "Node"),
+		Caption: "Sessions", Compact: true, Columns: columns("Began", "Lasted", "Ended because", "Group~", "Node~"),
 		Empty: empty{Title: "No session yet", Text: "The worker is registered but has not been connected since."},
 	}
 	for _, s := range rows {
@@ -212,7 +215,7 @@ func sessionTable(rows []readmodel.Session) table {
 
 func attemptTable(rows []readmodel.Attempt) table {
 	t := table{
-		Caption: "Last attempts", Columns: columns("Job", "Slot", "Outcome", "Fuel#", "Ran#", "Handed over"),
+		Caption: "Last attempts", Compact: true, Columns: columns("Job", "Slot~", "Outcome", "Fuel#~", "Ran#", "Handed over"),
 		Empty: empty{Title: "No attempt yet", Text: "The worker has not been handed a task."},
 	}
 	for _, a := range rows {

@@ -106,7 +106,7 @@ func (d *Dashboard) workers(ctx context.Context, q *ask) (any, error) {
 		return nil, err
 	}
 	v.Workers = table{
-		Caption: "Workers", Columns: columns("Worker", "Tier", "State", "Proven", "Record", "Works on#", "Last seen"),
+		Caption: "Workers", Compact: true, Columns: columns("Worker", "Tier", "State", "Proven~", "Record", "Works on#~", "Last seen~"),
 		Empty: empty{
 			Title: "No worker here", Text: "Start one on this machine, or take a filter away:",
 			Command: workerCommand,
