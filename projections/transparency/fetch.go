@@ -83,6 +83,27 @@ func (f *fetcher) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	return out, nil
 }
 
+// edgeAt is the edge that the tree had at a size it has passed.
+func (f *fetcher) edgeAt(size int64) (*edge, error) {
+	if size > f.edge.size {
+		return nil, fmt.Errorf("%w: %d of %d leaves", ErrBeyond, size, f.edge.size)
+	}
+	e := &edge{size: size, levels: make([][]tlog.Hash, levelsOf(size))}
+	for l := range e.levels {
+		e.levels[l] = make([]tlog.Hash, 0, tileWidth)
+		w := width(size, l)
+		if w == 0 {
+			continue
+		}
+		hashes, err := f.tile(l, size>>(tileHeight*(l+1)))
+		if err != nil {
+			return nil, err
+		}
+		e.levels[l] = append(e.levels[l], hashes[:w]...)
+	}
+	return e, nil
+}
+
 // leaf is the hash of one leaf.
 func (f *fetcher) leaf(index int64) (tlog.Hash, error) {
 	hashes, err := f.tile(0, index>>tileHeight)

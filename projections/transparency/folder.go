@@ -33,8 +33,9 @@ const maxFile = 1 << 30
 
 // disk is a folder of the file system.
 type disk struct {
-	dir  string
-	lock *os.File // nil: opened to be read only
+	dir       string
+	lock      *os.File   // nil: opened to be read only
+	replacing sync.Mutex // held by replace: two may want to make the same tile anew
 }
 
 func openDisk(dir string, write bool) (*disk, error) {
@@ -67,25 +68,31 @@ func (d *disk) read(name string) ([]byte, error) {
 	return os.ReadFile(d.path(name))
 }
 
+// manyFiles is from when on one sync of the whole file system is cheaper than one of each file: most of what a tile
+// costs is in the file system.
+const manyFiles = 5
+
 func (d *disk) create(files []file) error {
+	if len(files) == 0 {
+		return nil
+	}
+	each := len(files) < manyFiles || !canSyncAll
 	dirs := map[string]bool{}
 	for _, f := range files {
 		path := d.path(f.name)
-		if there, err := os.ReadFile(path); err == nil {
-			if string(there) == string(f.data) {
-				continue
-			}
-			if err := d.replace(f.name, f.data); err != nil {
-				return err
-			}
-			continue
-		}
 		if err := d.mkdir(filepath.Dir(path), dirs); err != nil {
 			return err
 		}
-		if err := writeSynced(path, os.O_CREATE|os.O_TRUNC, 0, f.data); err != nil {
+		err := writeFile(path, os.O_CREATE|os.O_EXCL, 0, f.data, each)
+		if errors.Is(err, fs.ErrExist) {
+			err = d.again(f)
+		}
+		if err != nil {
 			return err
 		}
+	}
+	if !each {
+		return syncAll(d.dir)
 	}
 	for dir := range dirs {
 		if err := syncDir(dir); err != nil {
@@ -93,6 +100,15 @@ func (d *disk) create(files []file) error {
 		}
 	}
 	return nil
+}
+
+// again writes a file that is there already. Even the same bytes may not be durable: a crash may have come between.
+func (d *disk) again(f file) error {
+	there, err := os.ReadFile(d.path(f.name))
+	if err == nil && string(there) == string(f.data) {
+		return writeFile(d.path(f.name), 0, int64(len(there)), nil, true)
+	}
+	return d.replace(f.name, f.data)
 }
 
 // mkdir makes a folder below the tree's and notes all whose entries may have changed.
@@ -110,12 +126,14 @@ func (d *disk) mkdir(dir string, changed map[string]bool) error {
 }
 
 func (d *disk) replace(name string, data []byte) error {
+	d.replacing.Lock()
+	defer d.replacing.Unlock()
 	path := d.path(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
 	temp := path + ".new"
-	if err := writeSynced(temp, os.O_CREATE|os.O_TRUNC, 0, data); err != nil {
+	if err := writeFile(temp, os.O_CREATE|os.O_TRUNC, 0, data, true); err != nil {
 		return err
 	}
 	if err := os.Rename(temp, path); err != nil {
@@ -128,7 +146,7 @@ func (d *disk) extend(name string, at int64, data []byte) error {
 	path := d.path(name)
 	_, err := os.Stat(path)
 	fresh := errors.Is(err, fs.ErrNotExist)
-	if err := writeSynced(path, os.O_CREATE, at, data); err != nil || !fresh {
+	if err := writeFile(path, os.O_CREATE, at, data, true); err != nil || !fresh {
 		return err
 	}
 	return syncDir(d.dir)
@@ -141,17 +159,19 @@ func (d *disk) close() error {
 	return d.lock.Close()
 }
 
-// writeSynced writes at an offset, where the file then ends.
-func writeSynced(path string, flags int, at int64, data []byte) (err error) {
+// writeFile writes at an offset, where the file then ends.
+func writeFile(path string, flags int, at int64, data []byte, sync bool) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|flags, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.Truncate(at); err != nil {
-		return err
+	if flags&(os.O_EXCL|os.O_TRUNC) == 0 {
+		if err := f.Truncate(at); err != nil {
+			return err
+		}
 	}
-	if _, err := f.WriteAt(data, at); err != nil {
+	if _, err := f.WriteAt(data, at); err != nil || !sync {
 		return err
 	}
 	return f.Sync()

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -57,6 +58,14 @@ func (t *Tree) load(ctx context.Context) error {
 // errUnlike says that tree and log, or tree and checkpoints, do not fit.
 var errUnlike = errors.New("tree does not fit")
 
+// unlike makes what the tree's own files say wrong with it an errUnlike, and leaves what the log's failures are.
+func unlike(err error) error {
+	if errors.Is(err, ErrHistory) || errors.Is(err, ErrBeyond) || errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", errUnlike, err)
+	}
+	return err
+}
+
 // adopt takes over what is stored, if it leads to the checkpoints and if the log's records at its end are those of its
 // last leaves. It publishes the last checkpoint.
 func (t *Tree) adopt(ctx context.Context, s *stored) error {
@@ -64,9 +73,9 @@ func (t *Tree) adopt(ctx context.Context, s *stored) error {
 	n := len(t.kept)
 	if n > 0 {
 		last := t.kept[n-1]
-		e, err := s.edgeAt(last.Checkpoint.Size)
+		e, err := t.below(ctx, s, false).edgeAt(last.Checkpoint.Size)
 		if err != nil {
-			return fmt.Errorf("%w: %w", errUnlike, err)
+			return unlike(err)
 		}
 		if e.root() != last.Checkpoint.Root {
 			return fmt.Errorf("%w: it does not lead to the checkpoint of %d leaves", errUnlike, last.Checkpoint.Size)
@@ -84,10 +93,9 @@ func (t *Tree) compareEnd(ctx context.Context, s *stored) error {
 		return nil
 	}
 	first := (size - 1) &^ (tileWidth - 1)
-	want, err := (&fetcher{edge: s.edge, read: func(level int, n int64) ([]tlog.Hash, error) { return s.tile(level, n, tileWidth) }}).
-		tile(0, first>>tileHeight)
+	want, err := t.below(ctx, s, false).tile(0, first>>tileHeight)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+		return unlike(err)
 	}
 	i := 0
 	var buf []byte

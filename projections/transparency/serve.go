@@ -234,11 +234,24 @@ func (t *Tree) Tile(ctx context.Context, level int, n int64, w int) ([]byte, err
 
 // fetcher reads the tiles of what was published, and makes those that are damaged anew.
 func (t *Tree) fetcher(ctx context.Context, h *head) *fetcher {
-	s := &stored{dir: t.dir, edge: h.edge, positions: h.positions}
+	return t.below(ctx, &stored{dir: t.dir, edge: h.edge, positions: h.positions}, true)
+}
+
+// below reads the tiles below a stored edge. When the log cannot make good a tile below what was published, the tree
+// stops: its history is another.
+func (t *Tree) below(ctx context.Context, s *stored, published bool) *fetcher {
 	return &fetcher{
-		edge: h.edge, cache: t.cache,
+		edge: s.edge, cache: t.cache,
 		read: func(level int, n int64) ([]tlog.Hash, error) { return s.tile(level, n, tileWidth) },
-		heal: func(level int, n int64, want tlog.Hash) ([]tlog.Hash, error) { return t.heal(ctx, s, level, n, want) },
+		heal: func(level int, n int64, want tlog.Hash) ([]tlog.Hash, error) {
+			hashes, err := t.heal(ctx, s, level, n, want)
+			if published && errors.Is(err, ErrHistory) {
+				t.mu.Lock()
+				defer t.mu.Unlock()
+				t.stop(err)
+			}
+			return hashes, err
+		},
 	}
 }
 
@@ -253,14 +266,13 @@ func (t *Tree) heal(ctx context.Context, s *stored, level int, n int64, want tlo
 	if err == nil && rootOf(hashes) != want {
 		err = fmt.Errorf("%w: below %s", ErrHistory, tileName(level, n))
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if err != nil {
-		t.stop(err)
 		return nil, err
 	}
 	t.opts.Logger.Warn("tile was damaged and is made anew", "tile", tileName(level, n))
-	if t.key == nil || t.closed {
+	t.healing.Lock()
+	defer t.healing.Unlock()
+	if t.key == nil || t.gone {
 		return hashes, nil
 	}
 	if err := t.dir.replace(tileName(level, n), joined(hashes)); err != nil {

@@ -90,6 +90,9 @@ type Tree struct {
 	stopped   error // nothing is added or signed any more
 	closed    bool
 
+	healing sync.Mutex // guards gone; held while a tile is replaced
+	gone    bool       // the folder is closed
+
 	wake  chan struct{} // of capacity 1: something became due
 	quit  chan struct{}
 	ended chan struct{}
@@ -286,5 +289,8 @@ func (t *Tree) Close() error {
 	if t.key != nil && t.stopped == nil {
 		err = t.settle()
 	}
+	t.healing.Lock()
+	defer t.healing.Unlock()
+	t.gone = true
 	return errors.Join(err, t.dir.close())
 }

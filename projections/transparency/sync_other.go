@@ -1,0 +1,7 @@
+//go:build !linux
+
+package transparency
+
+const canSyncAll = false
+
+func syncAll(dir string) error { return syncDir(dir) }
