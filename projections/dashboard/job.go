@@ -166,6 +166,12 @@ func (d *Dashboard) result(ctx context.Context, q *ask, j *readmodel.Job) (*peek
 		return nil, "Your role sees no content."
 	}
 	p := d.look(ctx, "output", j.Verdict.Output, j.Spec.GetOutput(), linkJob(j.ID)+"/output")
+	if img, ok := d.drawTile(ctx, j.Spec, j.Verdict.Output); ok {
+		p = peek{
+			Name: p.Name, Hash: p.Hash, Size: p.Size, Download: p.Download, Picture: linkJob(j.ID) + "/output.png",
+			Width: img.Rect.Dx(), Height: img.Rect.Dy(), Note: "A tile of the pipeline's picture.",
+		}
+	}
 	return &p, ""
 }
 
@@ -197,6 +203,13 @@ func (d *Dashboard) outputPicture(w http.ResponseWriter, r *http.Request, q *ask
 	if err != nil {
 		return err
 	}
+	if img, ok := d.drawTile(r.Context(), j.Spec, j.Verdict.Output); ok {
+		data, err := encodePNG(img)
+		if err != nil {
+			return err
+		}
+		return sendPNG(w, data)
+	}
 	return d.sendPicture(w, r, j.Verdict.Output)
 }
 
@@ -227,7 +240,7 @@ func (d *Dashboard) inputPicture(w http.ResponseWriter, r *http.Request, q *ask)
 
 func (d *Dashboard) cancelJob(ctx context.Context, q *ask) (done, to string, err error) {
 	if d.deps.Actions == nil {
-		return "", "", errForbidden
+		return "", "", errReadOnly
 	}
 	reason, err := q.reason()
 	if err != nil {

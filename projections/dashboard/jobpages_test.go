@@ -3,6 +3,7 @@ package dashboard
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"html"
 	"net/http"
 	"net/url"
 	"strings"
@@ -31,7 +32,7 @@ func visible(page string) string {
 			b.WriteRune(r)
 		}
 	}
-	return strings.Join(strings.Fields(b.String()), " ")
+	return strings.Join(strings.Fields(html.UnescapeString(b.String())), " ")
 }
 
 // shows gets a page and holds its text to say all of this.
@@ -114,7 +115,7 @@ func TestALiarIsCaughtOnThePage(t *testing.T) {
 		t.Errorf("%d lanes in the timeline, want 4", got)
 	}
 	s.shows(linkJob(id)+"?history=feed", "ConsensusMismatch", "wave 1 does not agree", "TaskAcked", "slot 3 ·")
-	s.shows(linkJob(id)+"?history=json", `&#34;agreeing&#34;`)
+	s.shows(linkJob(id)+"?history=json", `"agreeing"`)
 	a := s.get(linkJob(id) + "/history.json")
 	if a.status != http.StatusOK || !strings.Contains(a.header.Get("Content-Disposition"), "attachment") || strings.Count(a.body, `"TaskAcked"`) != 4 {
 		t.Errorf("the download: %d %v", a.status, a.header)

@@ -11,6 +11,8 @@ type subject struct {
 func (d *Dashboard) subjects() []subject {
 	return []subject{
 		{pages: d.overviewPages()},
+		{pages: d.pipelinesPages()},
+		{pages: d.pipelinePages(), actions: d.pipelineActions(), raws: d.pipelineRaws()},
 		{pages: d.jobsPages()},
 		{pages: d.jobPages(), actions: d.jobActions(), raws: d.jobRaws()},
 		{pages: d.workersPages()},
