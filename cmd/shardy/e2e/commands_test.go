@@ -198,7 +198,7 @@ func (s *site) deadLetterCommands(module, bad, verified string) {
 		DeadLetters []struct{ ID, Reason string } `json:"dead_letters"`
 	}
 	s.poll("the dead letter is listed", func() bool {
-		s.want(0, "dlq", "list", "--reason", "job_failed").json(s.T, &list)
+		s.want(0, "dlq", "list", "--reason-code", "job_failed").json(s.T, &list)
 		return len(list.DeadLetters) == 1 && list.DeadLetters[0].Reason == "job_failed"
 	})
 	id := list.DeadLetters[0].ID
