@@ -261,6 +261,7 @@ func TestEditLosesToARequeue(t *testing.T) {
 	if err != nil || len(jobs.Jobs) != 1 {
 		t.Errorf("cancelled %v, %v", jobs, err)
 	}
+	replays(t, w)
 }
 
 // TestRoomsOfTheProcessHaveRoles: who calls the API from within is held to the same table.
@@ -298,6 +299,19 @@ func choosy(bad ...*eventv1.BlobRef) operatortest.Answer {
 		}
 		operatortest.Echo(w, task)
 	}
+}
+
+// held sets what the workers do, but for tasks with one input: the test answers those, and so keeps their stage running.
+func held(w *operatortest.World, input string, others operatortest.Answer) <-chan actors.Task {
+	tasks := make(chan actors.Task, 16)
+	w.Do(func(w *operatortest.World, task actors.Task) {
+		if bytes.Equal(task.Spec.Input.GetSha256(), sum(input)) {
+			tasks <- task
+			return
+		}
+		others(w, task)
+	})
+	return tasks
 }
 
 // chunked submits a pipeline of one stage, or more, over these chunks.
@@ -366,15 +380,8 @@ func outputText(t *testing.T, c clients, id string) string {
 func TestChunksAreRequeuedAndEdited(t *testing.T) {
 	w := operatortest.Start(t, guarded())
 	module, alice := w.Module(t), dial(w, "alice")
-	hold := make(chan actors.Task, 4)
 	bad := []*eventv1.BlobRef{{Sha256: sum("bad1;")}, {Sha256: sum("bad3;")}}
-	w.Do(func(w *operatortest.World, task actors.Task) {
-		if bytes.Equal(task.Spec.Input.GetSha256(), sum("last;")) {
-			hold <- task // keeps the stage running
-			return
-		}
-		choosy(bad...)(w, task)
-	})
+	hold := held(w, "last;", choosy(bad...))
 	id, _ := chunked(t, alice, module, 1, 2, "zero;", "bad1;", "two;", "bad3;", "last;")
 	p := followed(t, alice, id, func(p *operatorv1.Pipeline) bool { return p.Settled == 4 })
 	if p.Failed != 2 {
@@ -388,13 +395,7 @@ func TestChunksAreRequeuedAndEdited(t *testing.T) {
 	for _, d := range rows.DeadLetters {
 		of[d.Chunk] = d.Id
 	}
-	w.Release(func(w *operatortest.World, task actors.Task) {
-		if bytes.Equal(task.Spec.Input.GetSha256(), sum("last;")) {
-			hold <- task
-			return
-		}
-		operatortest.Hold(w, task)
-	})
+	w.Do(operatortest.Hold)
 	wantOutcome(t, requeue(t, alice, "again", of[1]), 0, "")
 	done, err := alice.EditDeadLetter(t.Context(), editOf(of[3], &operatorv1.DeadLetterEdit{Payload: []byte("THREE;")}))
 	if err != nil || done.Spec.Pipeline != id || done.Spec.Chunk != 3 {
@@ -419,6 +420,7 @@ func TestChunksAreRequeuedAndEdited(t *testing.T) {
 	if got := outputText(t, alice, id); got != "zero;bad1;two;THREE;last;" {
 		t.Errorf("output %q", got)
 	}
+	replays(t, w)
 }
 
 // TestTooLateForThePipeline: what a pipeline does not wait for any more is refused by name, dry or not.
@@ -459,4 +461,5 @@ func TestTooLateForThePipeline(t *testing.T) {
 		wantOutcome(t, discard(t, alice, "late", letter), 0, "")
 	}
 	w.Release(operatortest.Echo)
+	replays(t, w)
 }
