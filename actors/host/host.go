@@ -349,6 +349,9 @@ func (h *Host) Inspect(ctx context.Context, to actors.Address) (state any, rev u
 	if !ok {
 		return nil, 0, fmt.Errorf("%w: %q", ErrUnknownRoom, to.Room)
 	}
+	if h.gate.away() {
+		return nil, 0, errAway
+	}
 	entity := kind.Open(to.ID)
 	rev, err = fold(ctx, h.cfg.Log, to.Stream(), entity, nil)
 	if err != nil {

@@ -38,13 +38,10 @@ func (l *Log) append(ctx context.Context, stream string, want events.Expect, evs
 	if rev, ok := want.Rev(); ok && rev > maxRev {
 		return events.Appended{}, l.conflict(ctx, stream, want)
 	}
-	sent := false
-	put := func(cc *grpc.ClientConn) (events.Appended, error) {
-		sent = true
-		return send(ctx, cc, stream, want, evs)
-	}
+	put := func(cc *grpc.ClientConn) (events.Appended, error) { return send(ctx, cc, stream, want, evs) }
 	got, err := toLeader(ctx, l, put)
-	if sent && errors.Is(err, events.ErrUnavailable) && repeatable(want) && ctx.Err() == nil {
+	var away *unreachable
+	if errors.Is(err, events.ErrUnavailable) && !errors.As(err, &away) && repeatable(want) && ctx.Err() == nil {
 		// The answer was lost, with a connection as a rule. The same append finds out what became of it.
 		got, err = toLeader(ctx, l, put)
 	}

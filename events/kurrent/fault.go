@@ -16,6 +16,11 @@ func unavailable(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", events.ErrUnavailable, fmt.Sprintf(format, args...))
 }
 
+// unreachable is an ErrUnavailable that came before anything was sent.
+type unreachable struct{ error }
+
+func (u *unreachable) Unwrap() error { return u.error }
+
 // notLeader is the refusal of a node that knows who the leader is. Nothing was written.
 type notLeader struct{ addr string }
 

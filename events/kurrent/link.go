@@ -58,7 +58,7 @@ func (k *link) conn(ctx context.Context) (*grpc.ClientConn, error) {
 		}
 		if patient.Err() != nil || pause(patient, retryPause) != nil {
 			k.told(err)
-			return nil, err
+			return nil, &unreachable{err}
 		}
 	}
 }

@@ -166,7 +166,8 @@ func (l *Log) bounded(ctx context.Context, q *query) ([]events.Record, bool, err
 	c, cancel := l.bound(ctx)
 	defer cancel()
 	rs, more, err := l.page(c, q)
-	if errors.Is(err, events.ErrUnavailable) && c.Err() == nil {
+	var away *unreachable
+	if errors.Is(err, events.ErrUnavailable) && !errors.As(err, &away) && c.Err() == nil {
 		rs, more, err = l.page(c, q)
 	}
 	return rs, more, l.fault(ctx, err)
