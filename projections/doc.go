@@ -1,5 +1,5 @@
 // Package projections turns the event log into answers: a runner that keeps read models up to date, and the open work,
-// which is what a restart and the lists of the API need.
+// which is what a restart needs.
 //
 // It promises that a projection sees every event that passes its filter once and in order, as far as its own stored
 // place goes, and that nothing here slows an append down. It promises no instant: a projection lags behind the log,

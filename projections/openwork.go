@@ -14,22 +14,10 @@ import (
 
 	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
-	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
-
-// ErrPage refuses a place in a list that no list gave.
-var ErrPage = errors.New("malformed place in a list")
 
 // OpenWorkOptions tune an open-work projection. The zero value is right for most.
 type OpenWorkOptions struct {
-	// ClosedJobs is how many verified, cancelled and discarded jobs stay in the lists; the oldest are forgotten
-	// first. Open and dead-lettered jobs stay for as long as they are. Default: 50,000 (some 200 bytes each).
-	ClosedJobs int
-	// ClosedPipelines likewise. Default: 10,000.
-	ClosedPipelines int
-	// Workers is how many workers are listed. Beyond that, those known longest are forgotten unless they are
-	// connected, draining or banned. Default: 100,000 (some 500 bytes each).
-	Workers int
 	// SaveEvery is the least time between two checkpoints. Default: 30 s.
 	SaveEvery time.Duration
 	// Logger hears of checkpoints that could not be read or written. Default: slog.Default().
@@ -37,15 +25,6 @@ type OpenWorkOptions struct {
 }
 
 func (o OpenWorkOptions) withDefaults() OpenWorkOptions {
-	if o.ClosedJobs <= 0 {
-		o.ClosedJobs = 50_000
-	}
-	if o.ClosedPipelines <= 0 {
-		o.ClosedPipelines = 10_000
-	}
-	if o.Workers <= 0 {
-		o.Workers = 100_000
-	}
 	if o.SaveEvery <= 0 {
 		o.SaveEvery = 30 * time.Second
 	}
@@ -60,8 +39,8 @@ type StreamReader interface {
 	Read(ctx context.Context, stream string, span events.Span) iter.Seq2[events.Record, error]
 }
 
-// OpenWork is the projection of what is open (jobs, pipelines, dead letters), of the workers and modules, and of the
-// work that was closed lately. It lives in memory; a checkpoint file saves a restart from reading the whole log.
+// OpenWork is the projection of what a start needs: the jobs and pipelines that are open, and the admitted modules. It
+// lives in memory, some 100 bytes a job; a checkpoint file saves a restart from reading the whole log.
 type OpenWork struct {
 	opts OpenWorkOptions
 	path string // of the checkpoint; empty: none
@@ -69,17 +48,10 @@ type OpenWork struct {
 	mu        sync.RWMutex // guards what follows
 	at        events.Position
 	anchor    anchor
-	jobs      table[jobRow]
-	letters   table[*operatorv1.DeadLetter] // rows are replaced, never changed
-	pipelines table[*operatorv1.Pipeline]
-	workers   table[*workerRow]
-	modules   table[*eventv1.ModuleAdmitted]
-	closed    fifo // jobs in the order of their ends
-	ended     fifo // pipelines likewise
-	tenants   map[string]string
-	openJobs  int
-	hand      int  // where forgetWorkers looks next
-	dirty     bool // changed since the last checkpoint
+	jobs      table[struct{}]
+	pipelines table[struct{}]
+	modules   table[*eventv1.ModuleAdmitted] // rows are replaced, never changed
+	dirty     bool                           // changed since the last checkpoint
 	saved     time.Time
 	saving    bool
 
@@ -92,23 +64,6 @@ type anchor struct {
 	rev    uint64
 	pos    events.Position
 	id     events.ID
-}
-
-// jobRow is small because there are many.
-type jobRow struct {
-	tenant, pipeline   string
-	submitted, decided int64 // microseconds since 1970
-	round              uint32
-	state              uint8 // operatorv1.JobState
-	kind               uint8 // eventv1.JobKind
-	reason             uint8 // eventv1.DeadLetterReason
-	basis              uint8 // eventv1.VerdictBasis
-}
-
-// workerRow is replaced, never changed.
-type workerRow struct {
-	w                                    *operatorv1.Worker // without state and live figures
-	connected, drained, banned, rejected bool
 }
 
 var _ Projection = (*OpenWork)(nil)
@@ -139,10 +94,8 @@ func OpenOpenWork(ctx context.Context, path string, log StreamReader, opts OpenW
 
 // clear must be called with the lock held, or before anyone else has the projection.
 func (w *OpenWork) clear() {
-	w.at, w.anchor, w.openJobs, w.dirty = 0, anchor{}, 0, false
-	w.jobs, w.letters, w.pipelines = newTable[jobRow](), newTable[*operatorv1.DeadLetter](), newTable[*operatorv1.Pipeline]()
-	w.workers, w.modules = newTable[*workerRow](), newTable[*eventv1.ModuleAdmitted]()
-	w.closed, w.ended, w.tenants = fifo{}, fifo{}, make(map[string]string)
+	w.at, w.anchor, w.dirty = 0, anchor{}, false
+	w.jobs, w.pipelines, w.modules = newTable[struct{}](), newTable[struct{}](), newTable[*eventv1.ModuleAdmitted]()
 	w.saved = time.Now()
 }
 
@@ -216,24 +169,3 @@ func (w *OpenWork) Close() error {
 
 // entity returns the id behind a stream's prefix.
 func entity(stream, prefix string) (string, bool) { return strings.CutPrefix(stream, prefix) }
-
-// fifo is a queue of ids.
-type fifo struct {
-	ids  []string
-	head int
-}
-
-func (q *fifo) push(id string) { q.ids = append(q.ids, id) }
-
-func (q *fifo) len() int { return len(q.ids) - q.head }
-
-func (q *fifo) pop() string {
-	id := q.ids[q.head]
-	q.ids[q.head] = ""
-	q.head++
-	if q.head > 1024 && q.head > len(q.ids)/2 {
-		q.ids = append([]string(nil), q.ids[q.head:]...)
-		q.head = 0
-	}
-	return id
-}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -16,7 +17,6 @@ import (
 
 	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
-	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
 
 // A checkpoint file is
@@ -26,10 +26,10 @@ import (
 //	entries    kind, 1 byte; place, length: uvarints; so many bytes; until kind 0
 //	checksum   CRC-32C of all before, 4 bytes, big endian
 //
-// Entry kinds, each kind in the order of its places: s (the last event's stream), p (Pipeline), j (round as uvarint,
-// JobRow), d (DeadLetter), w (Worker, its first byte flags), m (ModuleAdmitted), c and e (ids: closed jobs, ended pipelines).
+// Entry kinds, each kind in the order of its places: s (the last event's stream), j and p (ids of open jobs and
+// pipelines), m (ModuleAdmitted).
 const (
-	checkpointMagic = "shardyw1"
+	checkpointMagic = "shardyw2"
 	headLen         = len(checkpointMagic) + 8 + 8 + 16
 	sumLen          = 4
 
@@ -44,24 +44,13 @@ var ErrCheckpoint = errors.New("malformed checkpoint")
 
 var errOtherLog = errors.New("checkpoint is of another log")
 
-const (
-	flagConnected = 1 << iota
-	flagDrained
-	flagBanned
-	flagRejected
-)
-
 // snapshot is what a checkpoint holds. Its rows are shared with the projection, which replaces rows and never changes
 // them.
 type snapshot struct {
 	anchor    anchor
-	jobs      []entryOf[jobRow]
-	letters   []entryOf[*operatorv1.DeadLetter]
-	pipelines []entryOf[*operatorv1.Pipeline]
-	workers   []entryOf[*workerRow]
+	jobs      []entryOf[struct{}]
+	pipelines []entryOf[struct{}]
 	modules   []entryOf[*eventv1.ModuleAdmitted]
-	closed    []string
-	ended     []string
 }
 
 type entryOf[T any] struct {
@@ -81,13 +70,7 @@ func rowsOf[T any](t *table[T]) []entryOf[T] {
 
 // snapshot must be called with the lock held.
 func (w *OpenWork) snapshot() *snapshot {
-	return &snapshot{
-		anchor: w.anchor,
-		jobs:   rowsOf(&w.jobs), letters: rowsOf(&w.letters), pipelines: rowsOf(&w.pipelines),
-		workers: rowsOf(&w.workers), modules: rowsOf(&w.modules),
-		closed: append([]string(nil), w.closed.ids[w.closed.head:]...),
-		ended:  append([]string(nil), w.ended.ids[w.ended.head:]...),
-	}
+	return &snapshot{anchor: w.anchor, jobs: rowsOf(&w.jobs), pipelines: rowsOf(&w.pipelines), modules: rowsOf(&w.modules)}
 }
 
 // saveIfDue starts a checkpoint behind the projection's back. It must be called with the lock held.
@@ -159,43 +142,27 @@ func (s *snapshot) write(path string) error {
 }
 
 func (s *snapshot) encode() ([]byte, error) {
-	b := make([]byte, 0, 4096+128*len(s.jobs))
+	b := make([]byte, 0, 4096+64*len(s.jobs))
 	b = append(b, checkpointMagic...)
 	b = binary.BigEndian.AppendUint64(b, s.anchor.rev)
 	b = binary.BigEndian.AppendUint64(b, uint64(s.anchor.pos))
 	b = append(b, s.anchor.id[:]...)
 	b = appendEntry(b, 's', 0, []byte(s.anchor.stream))
-	var scratch []byte
-	var err error
-	message := func(kind byte, at uint64, m proto.Message, head ...byte) {
-		if err == nil {
-			scratch, err = proto.MarshalOptions{}.MarshalAppend(append(scratch[:0], head...), m)
-			b = appendEntry(b, kind, at, scratch)
-		}
+	for _, e := range s.jobs {
+		b = appendEntry(b, 'j', e.at, []byte(e.id))
 	}
 	for _, e := range s.pipelines {
-		message('p', e.at, e.v)
-	}
-	for _, e := range s.jobs {
-		message('j', e.at, e.v.message(e.id), binary.AppendUvarint(nil, uint64(e.v.round))...)
-	}
-	for _, e := range s.letters {
-		message('d', e.at, e.v)
-	}
-	for _, e := range s.workers {
-		message('w', e.at, e.v.w, e.v.flags())
+		b = appendEntry(b, 'p', e.at, []byte(e.id))
 	}
 	for _, e := range s.modules {
-		message('m', e.at, e.v)
-	}
-	for _, id := range s.closed {
-		b = appendEntry(b, 'c', 0, []byte(id))
-	}
-	for _, id := range s.ended {
-		b = appendEntry(b, 'e', 0, []byte(id))
+		data, err := proto.Marshal(e.v)
+		if err != nil {
+			return nil, err
+		}
+		b = appendEntry(b, 'm', e.at, data)
 	}
 	b = append(b, 0)
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)), err
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)), nil
 }
 
 func appendEntry(b []byte, kind byte, at uint64, data []byte) []byte {
@@ -203,15 +170,6 @@ func appendEntry(b []byte, kind byte, at uint64, data []byte) []byte {
 	b = binary.AppendUvarint(b, at)
 	b = binary.AppendUvarint(b, uint64(len(data)))
 	return append(b, data...)
-}
-
-func (n *workerRow) flags() (f byte) {
-	for flag, on := range map[byte]bool{flagConnected: n.connected, flagDrained: n.drained, flagBanned: n.banned, flagRejected: n.rejected} {
-		if on {
-			f |= flag
-		}
-	}
-	return f
 }
 
 // load reads the checkpoint file and holds it against the log.
@@ -293,15 +251,8 @@ func (w *OpenWork) decode(data []byte) error {
 }
 
 func (w *OpenWork) decodeEntry(kind byte, at uint64, b []byte) error {
-	switch kind {
-	case 's':
+	if kind == 's' {
 		w.anchor.stream = string(b)
-		return nil
-	case 'c':
-		w.closed.push(string(b))
-		return nil
-	case 'e':
-		w.ended.push(string(b))
 		return nil
 	}
 	if at == 0 {
@@ -309,77 +260,23 @@ func (w *OpenWork) decodeEntry(kind byte, at uint64, b []byte) error {
 	}
 	switch kind {
 	case 'j':
-		return w.decodeJob(at, b)
-	case 'd':
-		d := new(operatorv1.DeadLetter)
-		err := unmarshal(b, d)
-		w.letters.begin(d.GetId(), at, d)
-		return err
+		return beginOnce(&w.jobs, string(b), at, struct{}{})
 	case 'p':
-		p := new(operatorv1.Pipeline)
-		err := unmarshal(b, p)
-		w.pipelines.begin(p.GetId(), at, p)
-		return err
-	case 'w':
-		return w.decodeWorker(at, b)
+		return beginOnce(&w.pipelines, string(b), at, struct{}{})
 	case 'm':
 		m := new(eventv1.ModuleAdmitted)
-		err := unmarshal(b, m)
-		w.modules.begin(fmt.Sprintf("%x", m.GetName()), at, m)
-		return err
+		if err := proto.Unmarshal(b, m); err != nil {
+			return fmt.Errorf("%w: %w", ErrCheckpoint, err)
+		}
+		return beginOnce(&w.modules, hex.EncodeToString(m.GetName()), at, m)
 	}
 	return fmt.Errorf("%w: unknown kind of entry %q", ErrCheckpoint, kind)
 }
 
-func unmarshal(b []byte, m proto.Message) error {
-	if err := proto.Unmarshal(b, m); err != nil {
-		return fmt.Errorf("%w: %w", ErrCheckpoint, err)
+func beginOnce[T any](t *table[T], id string, at uint64, v T) error {
+	if _, twice := t.get(id); twice {
+		return fmt.Errorf("%w: %q twice", ErrCheckpoint, id)
 	}
-	return nil
-}
-
-func (w *OpenWork) decodeJob(at uint64, b []byte) error {
-	round, n := binary.Uvarint(b)
-	m := new(operatorv1.JobRow)
-	if n <= 0 || round > 1<<32-1 {
-		return fmt.Errorf("%w: job", ErrCheckpoint)
-	}
-	if err := unmarshal(b[n:], m); err != nil {
-		return err
-	}
-	for _, v := range []int32{int32(m.GetState()), int32(m.GetKind()), int32(m.GetDeadLetter()), int32(m.GetBasis())} {
-		if v < 0 || v > 255 {
-			return fmt.Errorf("%w: job %q", ErrCheckpoint, m.GetId())
-		}
-	}
-	if _, twice := w.jobs.get(m.GetId()); twice {
-		return fmt.Errorf("%w: job %q twice", ErrCheckpoint, m.GetId())
-	}
-	j := jobRow{
-		tenant: w.intern(m.GetTenant()), pipeline: w.pipelineName(m.GetPipeline()), submitted: m.GetSubmittedUs(), decided: m.GetDecidedUs(),
-		round: uint32(round), state: uint8(m.GetState()), kind: uint8(m.GetKind()), reason: uint8(m.GetDeadLetter()), basis: uint8(m.GetBasis()),
-	}
-	w.jobs.begin(m.GetId(), at, j)
-	if j.open() {
-		w.openJobs++
-	}
-	return nil
-}
-
-func (w *OpenWork) decodeWorker(at uint64, b []byte) error {
-	if len(b) == 0 {
-		return fmt.Errorf("%w: worker", ErrCheckpoint)
-	}
-	m := new(operatorv1.Worker)
-	if err := unmarshal(b[1:], m); err != nil {
-		return err
-	}
-	if m.Record == nil {
-		m.Record = new(eventv1.Tally)
-	}
-	f := b[0]
-	w.workers.begin(fmt.Sprintf("%x", m.GetKey()), at, &workerRow{
-		w: m, connected: f&flagConnected != 0, drained: f&flagDrained != 0, banned: f&flagBanned != 0, rejected: f&flagRejected != 0,
-	})
+	t.begin(id, at, v)
 	return nil
 }

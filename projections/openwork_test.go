@@ -3,7 +3,6 @@ package projections
 import (
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -12,14 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/memlog"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
-	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -90,162 +87,73 @@ func TestJobsOpenAndClose(t *testing.T) {
 	write(t, l, "job-never", &eventv1.TaskVerified{})
 	catchUp(t, w, l)
 
-	if got := w.OpenJobs(); !slices.Equal(got, []string{"b", "e"}) {
+	if got := w.OpenJobs(); !slices.Equal(got, []string{"e", "b"}) { // b began again
 		t.Errorf("open: %v", got)
 	}
-	for id, want := range map[string]operatorv1.JobState{
-		"a": operatorv1.JobState_JOB_STATE_VERIFIED, "b": operatorv1.JobState_JOB_STATE_OPEN, "c": operatorv1.JobState_JOB_STATE_DISCARDED,
-		"d": operatorv1.JobState_JOB_STATE_CANCELLED, "e": operatorv1.JobState_JOB_STATE_OPEN, "f": operatorv1.JobState_JOB_STATE_DEAD_LETTERED,
-	} {
-		if row, ok := w.Job(id); !ok || row.GetState() != want {
-			t.Errorf("job %s: %v", id, row)
-		}
-	}
-	if row, _ := w.Job("a"); row.GetBasis() != eventv1.VerdictBasis_VERDICT_BASIS_QUORUM || row.GetDecidedUs() != 2000 || row.GetSubmittedUs() != 1000 {
-		t.Errorf("job a: %v", row)
-	}
-	letters, next, err := w.ListDeadLetters(DeadLetterQuery{Page: Page{Limit: 10}})
-	if err != nil || next != "" || len(letters) != 1 || letters[0].GetId() != "f" || letters[0].GetDetail() != "seven ways" || letters[0].GetTenant() != "t" {
-		t.Errorf("letters: %v, %q, %v", letters, next, err)
-	}
-	if got := w.Counts(); got != (Counts{OpenJobs: 2, DeadLetters: 1, ListedJobs: 6}) {
+	if got := w.Counts(); got != (Counts{OpenJobs: 2}) {
 		t.Errorf("counts: %+v", got)
 	}
 }
 
-func TestListsTurnPages(t *testing.T) {
+func TestClosedJobsLeaveNothing(t *testing.T) {
 	l := memlog.New()
 	w := openWork(t, "", l, OpenWorkOptions{})
-	var want []string
-	for i := range 25 {
-		id, tenant := fmt.Sprintf("%02d", i), []string{"x", "y"}[i%2]
-		write(t, l, "job-"+id, submitted(tenant, ""))
-		if tenant == "x" {
-			want = append([]string{id}, want...)
-		}
-	}
-	catchUp(t, w, l)
-	var got []string
-	q := JobQuery{Page: Page{Limit: 4}, Tenants: []string{"x", "z"}}
-	for pages := 0; ; pages++ {
-		rows, next, err := w.ListJobs(q)
-		if err != nil || len(rows) > 4 || pages > 10 {
-			t.Fatal(rows, err)
-		}
-		for _, r := range rows {
-			got = append(got, r.GetId())
-		}
-		if q.After = next; next == "" {
-			break
-		}
-		write(t, l, fmt.Sprintf("job-new%d", pages), submitted("x", "")) // does not disturb the list
-		catchUp(t, w, l)
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-	for _, bad := range []string{"x", "0", "-1", "01", "99999999999999999999"} {
-		if _, _, err := w.ListJobs(JobQuery{Page: Page{After: bad}}); !errors.Is(err, ErrPage) {
-			t.Errorf("place %q: %v", bad, err)
-		}
-	}
-	if rows, _, _ := w.ListJobs(JobQuery{Page: Page{Limit: 10}, Tenants: []string{}}); len(rows) != 0 {
-		t.Errorf("nobody's jobs: %v", rows)
-	}
-}
-
-func TestClosedJobsAreForgottenAndOpenOnesAreNot(t *testing.T) {
-	l := memlog.New()
-	w := openWork(t, "", l, OpenWorkOptions{ClosedJobs: 3})
 	write(t, l, "job-open", submitted("", ""))
-	write(t, l, "job-dead", submitted("", ""), &eventv1.JobDeadLettered{})
 	for i := range 5000 {
 		write(t, l, fmt.Sprintf("job-%d", i), submitted("", ""), &eventv1.TaskVerified{})
 	}
 	catchUp(t, w, l)
-	rows, _, err := w.ListJobs(JobQuery{Page: Page{Limit: 100}})
-	var ids []string
-	for _, r := range rows {
-		ids = append(ids, r.GetId())
-	}
-	if want := []string{"4999", "4998", "4997", "dead", "open"}; err != nil || !slices.Equal(ids, want) {
-		t.Errorf("%v, %v", ids, err)
+	if got := w.OpenJobs(); !slices.Equal(got, []string{"open"}) {
+		t.Errorf("open: %v", got)
 	}
 	if n := len(w.jobs.order); n > 2000 {
-		t.Errorf("%d places for 5 rows", n)
+		t.Errorf("%d places for 1 job", n)
 	}
 }
 
 func TestPipelines(t *testing.T) {
 	l := memlog.New()
-	w := openWork(t, "", l, OpenWorkOptions{ClosedPipelines: 1})
-	spec := &eventv1.PipelineSpec{Name: "picture", Tenant: "t", Chunks: 4, Stages: []*eventv1.StageSpec{{}, {}}}
-	for _, id := range []string{"old", "done", "run", "stop"} {
-		write(t, l, "pipeline-"+id, &eventv1.PipelineSubmitted{Spec: spec})
+	w := openWork(t, "", l, OpenWorkOptions{})
+	for _, id := range []string{"failed", "done", "run", "stopped", "idle"} {
+		write(t, l, "pipeline-"+id, &eventv1.PipelineSubmitted{Spec: &eventv1.PipelineSpec{Name: "picture"}})
 	}
-	write(t, l, "pipeline-old", &eventv1.PipelineFailed{Detail: "too many"})
-	write(t, l, "pipeline-run", &eventv1.JobsSettled{Jobs: []*eventv1.SettledJob{{Verified: true}, {}}})
-	write(t, l, "pipeline-run", &eventv1.StageStarted{Stage: 1, Chunks: 9})
-	write(t, l, "pipeline-run", &eventv1.JobsSettled{Stage: 1, Jobs: []*eventv1.SettledJob{{Verified: true}}})
+	write(t, l, "pipeline-failed", &eventv1.PipelineFailed{Detail: "too many"})
+	write(t, l, "pipeline-run", &eventv1.JobsSettled{Jobs: []*eventv1.SettledJob{{Verified: true}, {}}}, &eventv1.StageStarted{Stage: 1, Chunks: 9})
 	write(t, l, "pipeline-done", &eventv1.PipelineCompleted{OutputBytes: 77})
+	write(t, l, "pipeline-stopped", &eventv1.PipelineCancelled{})
 	catchUp(t, w, l)
-	if got := w.OpenPipelines(); !slices.Equal(got, []string{"run", "stop"}) {
+	if got := w.OpenPipelines(); !slices.Equal(got, []string{"run", "idle"}) {
 		t.Errorf("open: %v", got)
-	}
-	p, _ := w.Pipeline("run")
-	if p.GetStage() != 1 || p.GetStages() != 2 || p.GetChunks() != 9 || p.GetSettled() != 1 || p.GetFailed() != 1 || p.GetName() != "picture" {
-		t.Errorf("run: %v", p)
-	}
-	if p, _ := w.Pipeline("done"); p.GetState() != operatorv1.PipelineState_PIPELINE_STATE_COMPLETED || p.GetOutputBytes() != 77 || p.GetEndedUs() == 0 {
-		t.Errorf("done: %v", p)
-	}
-	if p, ok := w.Pipeline("old"); ok {
-		t.Errorf("forgotten pipeline is there: %v", p)
-	}
-	rows, _, err := w.ListPipelines(PipelineQuery{Page: Page{Limit: 9}, State: operatorv1.PipelineState_PIPELINE_STATE_RUNNING})
-	if err != nil || len(rows) != 2 || rows[0].GetId() != "stop" {
-		t.Errorf("running: %v, %v", rows, err)
 	}
 }
 
-func TestWorkersAndModules(t *testing.T) {
+func TestModulesTurnPages(t *testing.T) {
 	l := memlog.New()
-	w := openWork(t, "", l, OpenWorkOptions{Workers: 4})
-	key := func(i int) string { return hex.EncodeToString(binary.BigEndian.AppendUint32(nil, uint32(i))) }
-	for i := range 4 {
-		write(t, l, "worker-"+key(i), &eventv1.WorkerRegistered{}, &eventv1.WorkerConnected{Group: "g"},
-			&eventv1.ProfileReported{Profile: &eventv1.Profile{Agent: "test/1"}}, &eventv1.WorkerAdmitted{Tier: 2})
+	w := openWork(t, "", l, OpenWorkOptions{})
+	for i := range 7 {
+		write(t, l, fmt.Sprintf("module-%02x", i), &eventv1.ModuleAdmitted{Name: []byte{byte(i)}, Size: uint64(i)})
 	}
-	write(t, l, "worker-"+key(0), &eventv1.WorkerBanned{Reason: "lied"})
-	write(t, l, "worker-"+key(1), &eventv1.WorkerDrained{})
-	write(t, l, "worker-"+key(2), &eventv1.WorkerDisconnected{}, &eventv1.ReliabilityChanged{Delta: &eventv1.Tally{Agreed: 5}})
-	write(t, l, "worker-"+key(2), &eventv1.ReliabilityChanged{Delta: &eventv1.Tally{Agreed: 2}})
 	catchUp(t, w, l)
-	for i, want := range []string{"banned", "draining", "disconnected", "connected"} {
-		if row, ok := w.Worker(key(i)); !ok || row.GetState() != want || row.GetClaim().GetAgent() != "test/1" || row.GetLastSeenUs() == 0 {
-			t.Errorf("worker %d: %v", i, row)
+	var got []uint64
+	for p := (Page{Limit: 3}); ; {
+		rows, next, err := w.ListModules(p)
+		if err != nil || len(rows) > 3 {
+			t.Fatal(rows, err)
+		}
+		for _, m := range rows {
+			got = append(got, m.GetSize())
+		}
+		if p.After = next; next == "" {
+			break
 		}
 	}
-	if row, _ := w.Worker(key(2)); row.GetRecord().GetAgreed() != 7 {
-		t.Errorf("record: %v", row)
+	if !slices.Equal(got, []uint64{6, 5, 4, 3, 2, 1, 0}) {
+		t.Errorf("modules: %v", got)
 	}
-	rows, _, err := w.ListWorkers(WorkerQuery{Page: Page{Limit: 9}, Tier: 2})
-	if err != nil || len(rows) != 3 {
-		t.Errorf("tier 2: %v, %v", rows, err)
-	}
-	write(t, l, "worker-"+key(9), &eventv1.WorkerRegistered{}, &eventv1.WorkerConnected{})
-	write(t, l, "worker-nothex", &eventv1.WorkerRegistered{})
-	catchUp(t, w, l)
-	if _, ok := w.Worker(key(2)); ok {
-		t.Error("the disconnected worker was not forgotten for a new one")
-	}
-	if _, ok := w.Worker(key(9)); !ok || w.Counts().Workers != 4 {
-		t.Errorf("new worker: %v, %+v", ok, w.Counts())
-	}
-	write(t, l, "module-00", &eventv1.ModuleAdmitted{Name: []byte{7}, Size: 9})
-	catchUp(t, w, l)
-	if ms, next, err := w.ListModules(Page{Limit: 1}); err != nil || next != "" || len(ms) != 1 || ms[0].GetSize() != 9 {
-		t.Errorf("modules: %v, %q, %v", ms, next, err)
+	for _, bad := range []string{"x", "0", "-1", "01", "99999999999999999999"} {
+		if _, _, err := w.ListModules(Page{After: bad}); !errors.Is(err, ErrPage) {
+			t.Errorf("place %q: %v", bad, err)
+		}
 	}
 }
 
@@ -283,18 +191,11 @@ func history(t testing.TB, l events.Log, dice *rand.Rand, n int) {
 
 // answers is all that a projection shows.
 func answers(t testing.TB, w *OpenWork) string {
-	var b strings.Builder
-	page := Page{Limit: MaxPage}
-	jobs, _, err1 := w.ListJobs(JobQuery{Page: page})
-	pipes, _, err2 := w.ListPipelines(PipelineQuery{Page: page})
-	workers, _, err3 := w.ListWorkers(WorkerQuery{Page: page})
-	letters, _, err4 := w.ListDeadLetters(DeadLetterQuery{Page: page})
-	modules, _, err5 := w.ListModules(page)
-	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+	modules, _, err := w.ListModules(Page{Limit: MaxPage})
+	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintln(&b, w.OpenJobs(), w.OpenPipelines(), w.Counts(), jobs, pipes, workers, letters, modules)
-	return b.String()
+	return fmt.Sprintln(w.OpenJobs(), w.OpenPipelines(), w.Counts(), modules)
 }
 
 // same shows where two answers begin to differ.
@@ -317,7 +218,7 @@ func TestCheckpointEqualsReplay(t *testing.T) {
 	for range 10 {
 		seed := rand.Uint64()
 		dice := rand.New(rand.NewPCG(seed, 1))
-		o := OpenWorkOptions{ClosedJobs: 20, ClosedPipelines: 3}
+		var o OpenWorkOptions
 		l, path := memlog.New(), filepath.Join(t.TempDir(), "deep", "open-work")
 		first := openWork(t, path, l, o)
 		history(t, l, dice, 50+dice.IntN(400))

@@ -41,14 +41,6 @@ func (t *table[T]) get(id string) (T, bool) {
 	return r.v, ok
 }
 
-// set replaces a row's value where the row is.
-func (t *table[T]) set(id string, v T) {
-	if r, ok := t.rows[id]; ok {
-		r.v = v
-		t.rows[id] = r
-	}
-}
-
 func (t *table[T]) drop(id string) { delete(t.rows, id) }
 
 // newest goes through the rows that began before the given place, 0 for all, the last one first.
@@ -72,4 +64,14 @@ func (t *table[T]) oldest(yield func(id string, at uint64, v T) bool) {
 			return
 		}
 	}
+}
+
+// ids lists the ids of all rows, the first one first.
+func (t *table[T]) ids() []string {
+	ids := make([]string, 0, len(t.rows))
+	t.oldest(func(id string, _ uint64, _ T) bool {
+		ids = append(ids, id)
+		return true
+	})
+	return ids
 }

@@ -25,9 +25,17 @@ func (o *Orchestrator) status(ctx context.Context) (*operatorv1.GetStatusRespons
 		return nil, err
 	}
 	counts, door := o.open.Counts(), o.door.Stats()
+	totals, err := o.model.Totals(ctx)
+	if err != nil {
+		return nil, err
+	}
+	letters := int64(0)
+	for _, n := range totals.DeadLetters {
+		letters += n
+	}
 	res := &operatorv1.GetStatusResponse{
 		Version: o.cfg.Version, Node: o.cfg.Node, ServerKey: o.key.Public().(ed25519.PublicKey), Head: uint64(head),
-		OpenJobs: uint64(counts.OpenJobs), DeadLetters: uint64(counts.DeadLetters),
+		OpenJobs: uint64(counts.OpenJobs), DeadLetters: uint64(letters),
 		WaitingSlots: uint64(stats.Dispatch.WaitingSlots), InFlight: uint64(stats.Dispatch.InFlight),
 		StartedUs: o.begin.UnixMicro(), Recovering: stats.Recovering > 0, Draining: o.draining.Load(),
 	}
