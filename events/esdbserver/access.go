@@ -184,6 +184,9 @@ func (s *Server) mayWrite(ctx context.Context, stream string) error {
 	if s.cfg.ReadOnly {
 		return denied("the server is read-only")
 	}
+	if of := strings.TrimPrefix(stream, metadataPrefix); of == configStream || isGroupStream(of) {
+		return denied("stream %s is the server's own", printable(stream))
+	}
 	if who.role == RoleCluster {
 		return nil
 	}
@@ -229,6 +232,9 @@ func (s *Server) admitStream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 		if err = handle(srv, &admitted{ServerStream: ss, ctx: context.WithValue(ctx, callerKey{}, who)}); err == nil {
 			return nil
 		}
+	}
+	if info.FullMethod == "/"+streamsService+"/Append" {
+		drain(ss)
 	}
 	st, trailers := s.refused(ctx, info.FullMethod, "", err)
 	if len(trailers) > 0 {

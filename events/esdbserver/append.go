@@ -17,6 +17,9 @@ type appendStream = grpc.GenericServerStream[esdbv1.AppendRequest, esdbv1.Append
 // append takes one append: what the client expects first, then the events.
 func (s *Server) append(ss *appendStream) error {
 	m, err := ss.Recv()
+	if err == io.EOF {
+		return invalid("a call without a message")
+	}
 	if err != nil {
 		return err
 	}
@@ -54,6 +57,27 @@ func (s *Server) append(ss *appendStream) error {
 		return named(stream, err)
 	}
 	return ss.SendMsg(&esdbv1.AppendResponse{Result: &esdbv1.AppendResponse_Success_{Success: got}})
+}
+
+// Bounds of what is read of a refused append, so that the client can finish sending: official clients that are cut off
+// before that report the end of the stream and not why.
+const (
+	drainMessages = events.MaxAppendEvents
+	drainBytes    = 8 * events.MaxAppendBytes
+)
+
+func drain(ss grpc.ServerStream) {
+	size := 0
+	for range drainMessages {
+		var m esdbv1.AppendRequest
+		if ss.RecvMsg(&m) != nil {
+			return
+		}
+		p := m.GetProposedMessage()
+		if size += len(p.GetData()) + len(p.GetCustomMetadata()); size > drainBytes {
+			return
+		}
+	}
 }
 
 // named gives the stream's name to a refusal that needs one.

@@ -171,6 +171,7 @@ func (g *group) run() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
+		g.expire(time.Now()) // what it takes back may have to be parked or dealt
 		parkErr := g.parkAll()
 		keepErr := g.keep(false)
 		wait := g.deal()
@@ -267,7 +268,6 @@ func (g *group) deal() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	g.expire(now)
 	for _, queue := range []*[]*flight{&g.again, &g.ready} {
 		n := 0
 		for n < len(*queue) && g.give((*queue)[n], now) {
@@ -315,6 +315,8 @@ func (g *group) give(f *flight, now time.Time) bool {
 
 // expire takes back what readers have kept for too long.
 func (g *group) expire(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	n := 0
 	for ; n < len(g.expiry); n++ {
 		x := g.expiry[n]

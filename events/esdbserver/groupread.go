@@ -3,6 +3,7 @@ package esdbserver
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -18,6 +19,9 @@ type groupStream = grpc.GenericServerStream[esdbv1.GroupReadRequest, esdbv1.Grou
 // readGroup is one reader's call: events go out as they are dealt, acknowledgements come in.
 func (s *Server) readGroup(ss *groupStream) error {
 	m, err := ss.Recv()
+	if err == io.EOF {
+		return invalid("a call without a message")
+	}
 	if err != nil {
 		return err
 	}
@@ -89,6 +93,9 @@ func (g *group) ended(err error) error {
 func (g *group) listen(ss *groupStream, r *groupReader) error {
 	for {
 		m, err := ss.Recv()
+		if err == io.EOF {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

@@ -70,8 +70,12 @@ func softDeletes(drafts []events.Draft) bool {
 	return err == nil && n == softDeleted
 }
 
-// window looks up what may be read of a stream.
+// window looks up what may be read of a stream. Of metadata itself only the last is seen, as with EventStoreDB.
 func (s *Server) window(ctx context.Context, stream string) (w window, err error) {
+	if _, ok := metadataOf(stream); ok {
+		w.first, _, err = s.last(ctx, stream)
+		return w, err
+	}
 	if len(stream)+len(metadataPrefix) > events.MaxStreamName {
 		return w, nil
 	}

@@ -176,6 +176,9 @@ func (s *Server) resolve(ctx context.Context, l *events.Record) (*events.Record,
 	return nil, nil
 }
 
+// passedOver is how many places a group passes over, because its filter does, before it notes that in a checkpoint.
+const passedOver = 10_000
+
 type checkpoint struct {
 	Settled uint64 `json:"settled"` // everything below
 }
@@ -205,7 +208,8 @@ func (g *group) keep(last bool) error {
 	least, most := int(t.GetMinCheckpointCount()), int(t.GetMaxCheckpointCount())
 	late := time.Since(g.writtenAt) >= checkpointAfter(t)
 	due := last || late && g.settled >= max(least, 1) || most > 0 && g.settled >= most
-	write, mark := due && low > g.written && g.settled > 0, (last || late) && replayed > g.parked.kept
+	passed := late && low > g.written+passedOver
+	write, mark := due && low > g.written && g.settled > 0 || passed, (last || late) && replayed > g.parked.kept
 	g.mu.Unlock()
 	if write {
 		if err := g.write(g.checkpointStream(), typeCheckpoint, checkpoint{Settled: low}); err != nil {

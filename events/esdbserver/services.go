@@ -2,6 +2,7 @@ package esdbserver
 
 import (
 	"context"
+	"io"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -87,7 +88,11 @@ func streaming[Q, A any](name string, client, server bool, call func(*Server, *g
 func answering[Q, A any](name string, call func(*Server, *Q, *grpc.GenericServerStream[Q, A]) error) grpc.StreamDesc {
 	return streaming(name, false, true, func(s *Server, ss *grpc.GenericServerStream[Q, A]) error {
 		q := new(Q)
-		if err := ss.RecvMsg(q); err != nil {
+		err := ss.RecvMsg(q)
+		if err == io.EOF {
+			return invalid("a call without a message")
+		}
+		if err != nil {
 			return err
 		}
 		return call(s, q, ss)
