@@ -1,6 +1,7 @@
 package transparency
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -53,12 +54,14 @@ func formerRevision(r events.Record, want tlog.Hash) (uint64, bool) {
 	return 0, false
 }
 
-// formerByte looks for the one byte that was changed.
+// formerByte looks for the one byte that was changed, and for one of the data with the digest in the metadata made to fit.
 func formerByte(r events.Record, want tlog.Hash) (string, bool) {
 	leaf := append([]byte{hashPrefix}, AppendLeaf(nil, &r)...)
 	if len(leaf)*len(leaf)*255 > clueBytes {
 		return "", false
 	}
+	digest := events.Digest(r.Data)
+	at := bytes.Index(r.Meta, digest[:])
 	for _, f := range leafFields(&r) {
 		for i := f.begin; i < f.end; i++ {
 			is := leaf[1+i]
@@ -67,12 +70,29 @@ func formerByte(r events.Record, want tlog.Hash) (string, bool) {
 				if sha256.Sum256(leaf) == want {
 					return fmt.Sprintf("byte %d of the %s is 0x%02x, was 0x%02x", i-f.begin, f.name, is, was), true
 				}
+				if f.name == dataField && at >= 0 && fitted(leaf, &r, f, at, want) {
+					return fmt.Sprintf("byte %d of the data is 0x%02x, was 0x%02x, and the digest in the metadata was made to fit", i-f.begin, is, was), true
+				}
 			}
 			leaf[1+i] = is
 		}
 	}
 	return "", false
 }
+
+// fitted tells whether a leaf is the wanted one once its metadata has the digest of its data, at a place in the metadata.
+func fitted(leaf []byte, r *events.Record, data leafField, at int, want tlog.Hash) bool {
+	meta := leaf[1+data.begin-4-len(r.Meta):]
+	place := meta[at : at+events.DigestSize]
+	is := [events.DigestSize]byte(place)
+	digest := events.Digest(leaf[1+data.begin:])
+	copy(place, digest[:])
+	sum := sha256.Sum256(leaf)
+	copy(place, is[:])
+	return sum == want
+}
+
+const dataField = "data"
 
 type leafField struct {
 	name       string
@@ -88,6 +108,6 @@ func leafFields(r *events.Record) []leafField {
 		return f
 	}
 	stream, typ := next("stream's name", len(r.Stream)), next("type", len(r.Type))
-	meta, data := next("metadata", len(r.Meta)), next("data", len(r.Data))
+	meta, data := next("metadata", len(r.Meta)), next(dataField, len(r.Data))
 	return []leafField{data, meta, typ, stream, {"id", 2, 18}, {"revision", 18, leafFixed}}
 }

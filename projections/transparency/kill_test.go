@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const killLeaves = 400_000
+const killLeaves = 100_000
 
 // signForEver is a process that grows a tree, signs, and says what it has published, until it is killed.
 func signForEver(dir string) {
