@@ -203,11 +203,20 @@ const widest = `(() => {
   return document.documentElement.scrollWidth + " of " + most + " px" + (worst ? ": " + worst.outerHTML.slice(0, 300) : "");
 })()`
 
+// clipped tells which table is cut off at the right.
+const clipped = `(() => {
+  for (const s of document.querySelectorAll(".sheet, .panel")) if (s.scrollWidth > s.clientWidth + 1) return s.scrollWidth + " of " + s.clientWidth + " px: " + s.innerText.slice(0, 200);
+  return "";
+})()`
+
 // fits holds that a page does not scroll sideways and has complained about nothing.
 func (b *tab) fits(where string) {
 	b.t.Helper()
 	if wide := ask1[string](b, widest); wide != "" {
 		b.t.Errorf("%s scrolls sideways: %s", where, wide)
+	}
+	if cut := ask1[string](b, clipped); cut != "" {
+		b.t.Errorf("%s is cut off: %s", where, cut)
 	}
 	b.content(where)
 }
@@ -439,4 +448,34 @@ func TestThemeInABrowser(t *testing.T) {
 	tab.do(chromedp.Click(chromedp.CSS(`button[value="light"]`)))
 	tab.await(background + ` === "` + light + `"`)
 	tab.content("theme")
+}
+
+func TestFirstScreensInABrowser(t *testing.T) {
+	b := browser(t)
+	fresh, guarded := newScene(t, nil), guardedScene(t)
+	for _, l := range looks {
+		for _, screen := range []struct {
+			name string
+			s    *scene
+			path string
+		}{{"fresh", fresh, "/"}, {"login", guarded, "/login"}, {"projections-fresh", fresh, "/projections"}} {
+			tab := open(t, b, screen.s.server.URL)
+			tab.as(l)
+			tab.do(chromedp.Navigate(screen.s.server.URL + screen.path))
+			where := fmt.Sprintf("%s %d %s", screen.name, l.width, l.scheme)
+			tab.fits(where)
+			tab.shot(strings.ReplaceAll(where, " ", "-"))
+		}
+	}
+	tab := open(t, b, guarded.server.URL)
+	tab.expected = []string{"401 (Unauthorized)"}
+	tab.as(looks[2])
+	tab.do(chromedp.Navigate(guarded.server.URL+"/workers"), chromedp.SendKeys(chromedp.CSS(`input[name="token"]`), "nonsense"), chromedp.Click(chromedp.CSS(".login button")))
+	tab.await(`document.querySelector("[role=alert]") !== null`)
+	tab.shot("login-wrong")
+	tab.do(chromedp.SendKeys(chromedp.CSS(`input[name="token"]`), "viewer-token"), chromedp.Click(chromedp.CSS(".login button")))
+	tab.await(`location.pathname === "/workers"`)
+	tab.do(chromedp.Click(chromedp.CSS(`form[action="/logout"] button`)))
+	tab.await(`location.pathname === "/login"`)
+	tab.content("login")
 }

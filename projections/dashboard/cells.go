@@ -41,7 +41,6 @@ type cell struct {
 	At    time.Time
 	Badge *badge
 	Mono  bool   // an id, a hash, a number of fixed width
-	Small bool   // less important
 	More  string // second line, less important
 }
 
@@ -50,15 +49,6 @@ const maxCell = 160
 
 func text(s string) cell {
 	c := cell{Text: clip(plain(s), maxCell)}
-	if c.Text == "" {
-		c.Text = "–"
-	}
-	return c
-}
-
-// long is text of a page about one thing: more of it is shown.
-func long(s string) cell {
-	c := cell{Text: clip(plain(s), 4096)}
 	if c.Text == "" {
 		c.Text = "–"
 	}
@@ -78,7 +68,6 @@ func idCell(id, href string) cell {
 }
 func none() cell                       { return cell{Text: "–"} }
 func (c cell) with(second string) cell { c.More = clip(plain(second), maxCell); return c }
-func (c cell) small() cell             { c.Small = true; return c }
 
 // hexCell shows a key or a hash, and the whole of it on hover.
 func hexCell(b []byte, href string) cell {

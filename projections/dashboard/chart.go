@@ -54,7 +54,6 @@ type chart struct {
 	YLabels                 []string // from the top
 	XLabels                 []string // from the left
 	Columns                 []chartColumn
-	Quiet                   bool // nothing happened in the whole span
 }
 
 // chartColumn is one step: a band that tells its figures on hover, and marks below the plot.
@@ -66,7 +65,7 @@ type chartColumn struct {
 
 // throughputChart draws points that lie a step apart.
 func throughputChart(points []readmodel.Point, s span) chart {
-	c := chart{Title: "Verified jobs per second, last " + s.text, Quiet: true}
+	c := chart{Title: "Verified jobs per second, last " + s.text}
 	perSecond := func(n uint64) float64 { return float64(n) / s.step.Seconds() }
 	var peak, top float64
 	var peakAt time.Time
@@ -78,7 +77,6 @@ func throughputChart(points []readmodel.Point, s span) chart {
 		top = max(top, perSecond(p.Verified), perSecond(p.Submitted))
 		mismatches += p.Mismatches
 		dead += p.DeadLettered
-		c.Quiet = c.Quiet && p.Verified+p.Submitted+p.Mismatches+p.DeadLettered == 0
 	}
 	top = niceTop(top)
 	for i := range 5 {

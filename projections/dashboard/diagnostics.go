@@ -67,7 +67,7 @@ func sectionOf(i int, s Section) section {
 		out.Rows = append(out.Rows, r)
 	}
 	if len(s.Columns) > 0 {
-		t := &table{Caption: out.Title, Compact: len(s.Columns) <= 5, Columns: columns(s.Columns...), Empty: empty{Title: "Nothing"}}
+		t := &table{Caption: out.Title, Compact: fewAndShort(s.Columns), Columns: columns(s.Columns...), Empty: empty{Title: "Nothing"}}
 		for _, line := range s.Table[:min(len(s.Table), maxSectionRows)] {
 			var cells []cell
 			for _, c := range line {
@@ -83,6 +83,15 @@ func sectionOf(i int, s Section) section {
 	}
 	out.Text = clip(strings.Join(lines, "\n"), maxSectionText)
 	return out
+}
+
+// fewAndShort reports whether a table with these titles has room on a narrow screen.
+func fewAndShort(titles []string) bool {
+	sum := 0
+	for _, t := range titles {
+		sum += len(t)
+	}
+	return len(titles) <= 5 && sum <= 40
 }
 
 func (d *Dashboard) processSection(now time.Time) Section {

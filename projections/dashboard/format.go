@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/shardy-network/orchestrator/projections/readmodel"
 )
 
 // plain makes text of strangers safe to look at: control characters, and characters that turn the direction of writing
@@ -111,6 +113,14 @@ func thousands[T int | int32 | int64 | uint | uint32 | uint64](n T) string {
 		return "−" + b.String()
 	}
 	return b.String()
+}
+
+// counted writes a count of the read model. One under filters may end at the model's limit.
+func counted(n int64, filtered bool) string {
+	if filtered && n >= readmodel.CountLimit {
+		return thousands(n) + "+"
+	}
+	return thousands(n)
 }
 
 // anyCount is thousands for templates.

@@ -217,10 +217,10 @@ func (r *room) publish(f *fragment, err error) {
 }
 
 // see returns the room's fragment and what is closed when there is another.
-func (r *room) see() (*fragment, error, <-chan struct{}) {
+func (r *room) see() (*fragment, <-chan struct{}, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.last, r.err, r.news
+	return r.last, r.news, r.err
 }
 
 func (l *live) count() (streams, rooms int) {

@@ -93,7 +93,7 @@ func (d *Dashboard) overviewFigures(ctx context.Context, q *ask, v *overviewView
 		if s.state == operatorv1.JobState_JOB_STATE_DEAD_LETTERED {
 			href = linkDeadLetters()
 		}
-		v.Figures = append(v.Figures, figure{s.text, thousands(n), href, s.tone})
+		v.Figures = append(v.Figures, figure{s.text, counted(n, q.Viewer.Tenants != nil), href, s.tone})
 	}
 	v.Fresh = total == 0
 	if !v.Staff || d.deps.Figures == nil {

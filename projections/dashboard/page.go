@@ -306,7 +306,9 @@ func (d *Dashboard) serveAction(a action) http.Handler {
 			if to == "" {
 				to = r.PostForm.Get("back")
 			}
-			d.setFlash(w, r, f)
+			if f.Text != "" {
+				d.setFlash(w, r, f)
+			}
 			http.Redirect(w, r, localPath(to), http.StatusSeeOther)
 			return nil
 		})

@@ -57,7 +57,7 @@ func (d *Dashboard) stream(w *streamWriter, r *http.Request, room *room, who vis
 	}
 	var sent *fragment
 	for {
-		frag, err, news := room.see()
+		frag, news, err := room.see()
 		switch {
 		case err != nil:
 			if w.event("", "trouble", []byte(d.troubleOf(r, err).Text)) != nil || !transient(err) {

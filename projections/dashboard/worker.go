@@ -215,7 +215,7 @@ func sessionTable(rows []readmodel.Session) table {
 
 func attemptTable(rows []readmodel.Attempt) table {
 	t := table{
-		Caption: "Last attempts", Compact: true, Columns: columns("Job", "Slot~", "Outcome", "Fuel#~", "Ran#", "Handed over"),
+		Caption: "Last attempts", Compact: true, Columns: columns("Job", "Slot~", "Outcome", "Fuel#~", "Ran#~", "When"),
 		Empty: empty{Title: "No attempt yet", Text: "The worker has not been handed a task."},
 	}
 	for _, a := range rows {

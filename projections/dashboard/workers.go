@@ -191,7 +191,7 @@ func tierCell(tier uint32) cell {
 	if tier == 0 {
 		return cell{Text: "–", Title: "No tier: not tested, or the proof has expired"}
 	}
-	return cell{Text: tierText(tier)}
+	return cell{Text: strconv.Itoa(int(tier)), Title: tierText(tier)}
 }
 
 func provenCell(p *eventv1.Proven) cell {
