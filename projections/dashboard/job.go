@@ -85,6 +85,9 @@ func (d *Dashboard) job(ctx context.Context, q *ask) (any, error) {
 	case operatorv1.JobState_JOB_STATE_DEAD_LETTERED:
 		v.Dead = linkDeadLetter(j.ID)
 	}
+	if by := d.replacedBy(ctx, j); by != "" {
+		v.Facts = append(v.Facts, fact{"Replaced by", idCell(by, sayJob(by).Href).with("edited out of this one")})
+	}
 	v.Result, v.Closed = d.result(ctx, q, j)
 	v.History, err = d.jobHistory(ctx, q, j)
 	return v, err

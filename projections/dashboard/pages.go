@@ -14,6 +14,7 @@ func (d *Dashboard) subjects() []subject {
 		{pages: d.pipelinesPages()},
 		{pages: d.pipelinePages(), actions: d.pipelineActions(), raws: d.pipelineRaws()},
 		{pages: d.jobsPages()},
+		{pages: d.deadLetterPages(), actions: d.deadLetterActions()},
 		{pages: d.jobPages(), actions: d.jobActions(), raws: d.jobRaws()},
 		{pages: d.workersPages()},
 		{pages: d.workerPages(), actions: d.workerActions()},
@@ -36,16 +37,16 @@ var navigation = []struct {
 	Title   string
 	Entries []entry
 }{
-	{"", []entry{{"overview", "Overview", "/", false}}},
+	{"", []entry{{"overview", "Overview", linkOverview(), false}}},
 	{"Work", []entry{
-		{"pipelines", "Pipelines", "/pipelines", false},
-		{"jobs", "Jobs", "/jobs", false},
-		{"deadletters", "Dead letters", "/deadletters", false},
+		{"pipelines", "Pipelines", linkPipelines(), false},
+		{"jobs", "Jobs", linkJobs(), false},
+		{"deadletters", "Dead letters", linkDeadLetters(), false},
 	}},
-	{"Fleet", []entry{{"workers", "Workers", "/workers", true}}},
-	{"Record", []entry{{"events", "Events", "/events", true}}},
+	{"Fleet", []entry{{"workers", "Workers", linkWorkers(), true}}},
+	{"Record", []entry{{"events", "Events", linkEvents(), true}}},
 	{"System", []entry{
-		{"projections", "Projections", "/projections", true},
-		{"diagnostics", "Diagnostics", "/diagnostics", true},
+		{"projections", "Projections", linkProjections(), true},
+		{"diagnostics", "Diagnostics", linkDiagnostics(), true},
 	}},
 }
