@@ -181,7 +181,9 @@ func (c *Case) replay(ctx context.Context, content Blobs, maxFound int, found *f
 			return Report{}, err
 		}
 	}
-	j.end()
+	if err := j.end(ctx); err != nil {
+		return Report{}, err
+	}
 	found.merge(j.found)
 	found.merge(x.found)
 	return Report{

@@ -19,7 +19,7 @@ const (
 // player judges the records of the streams that are dealt to it, in the order of the log. It belongs to one goroutine.
 type player interface {
 	take(ctx context.Context, r *events.Record) error
-	end()
+	end(ctx context.Context) error
 }
 
 // deal reads the log once, in order, and deals its records to the players. A job and its assignments go to the same
@@ -56,10 +56,10 @@ func play(ctx context.Context, p player, hands <-chan []events.Record, used chan
 		default:
 		}
 	}
-	if ctx.Err() == nil {
-		p.end()
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	return ctx.Err()
+	return p.end(ctx)
 }
 
 type dealer struct {

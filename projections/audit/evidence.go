@@ -80,7 +80,7 @@ func newExaminer(log Streams, opts Options) *examiner {
 	return x
 }
 
-func (x *examiner) end() {}
+func (x *examiner) end(context.Context) error { return nil }
 
 func (x *examiner) take(ctx context.Context, r *events.Record) error {
 	f, err := events.Decode(*r)

@@ -252,13 +252,14 @@ func (j *judge) compare(r *events.Record, decided events.Fact) events.Fact {
 }
 
 // end reports the decisions that the log breaks off.
-func (j *judge) end() {
+func (j *judge) end(context.Context) error {
 	for _, name := range slices.Sorted(maps.Keys(j.open.books)) {
 		if s := j.open.books[name].value; s.deciding() {
 			r := &events.Record{Stream: name, Rev: s.next - 1, Pos: s.pos}
 			j.found.add(r, Cut, "the log ends after %d of %d facts of command %s", s.at, s.count, s.command)
 		}
 	}
+	return nil
 }
 
 var errPanic = errors.New("panic")

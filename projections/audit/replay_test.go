@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/actors/proof"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/memlog"
 	"github.com/shardy-network/orchestrator/events/pebblelog"
@@ -55,46 +56,73 @@ func TestHonestLogIsClean(t *testing.T) {
 // be cancelled and requeued, in any order: an honest log is clean, however few streams the auditor may keep open.
 func TestRandomHistoriesReplay(outer *testing.T) {
 	rapid.Check(outer, func(t *rapid.T) {
-		w := audittest.New(outer)
-		var jobs []string
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			step := rapid.IntRange(0, 11).Draw(t, "step")
-			if step < 2 || len(jobs) == 0 {
-				jobs = append(jobs, w.Submit(rapid.Bool().Draw(t, "attest")))
-				continue
-			}
-			if step == 2 {
-				byHand(w, rapid.SampledFrom(jobs).Draw(t, "job"), rapid.Bool().Draw(t, "cancel"))
-				continue
-			}
-			if step == 3 {
-				w.Refereed()
-				continue
-			}
-			if len(w.Tasks) == 0 {
-				continue
-			}
-			i := rapid.IntRange(0, len(w.Tasks)-1).Draw(t, "task")
-			switch step {
-			case 4:
-				w.Ack(w.Tasks[i])
-			case 5:
-				w.Expire(w.Take(i))
-			case 6:
-				w.Answer(w.Take(i), "lie", nil)
-			case 7:
-				w.Answer(w.Take(i), "forged", badSignature)
-			default:
-				task := w.Take(i)
-				w.Answer(task, "out of "+task.Job, nil)
-			}
-		}
+		w := history(t, outer)
 		r := replay(t, w.Log, audit.Options{Blobs: w, MaxOpen: rapid.SampledFrom([]int{2, 1000}).Draw(t, "open")})
 		if !r.Clean() {
 			t.Fatalf("divergences in an honest log: %v", r.Found)
 		}
 		if n := uint64(len(w.Records())); r.Events != n {
 			t.Fatalf("audited %d of %d events", r.Events, n)
+		}
+	})
+}
+
+// history draws a world's history.
+func history(t *rapid.T, outer testing.TB) *audittest.World {
+	w := audittest.New(outer)
+	var jobs []string
+	for range rapid.IntRange(1, 60).Draw(t, "steps") {
+		step := rapid.IntRange(0, 12).Draw(t, "step")
+		if step < 2 || len(jobs) == 0 {
+			jobs = append(jobs, anyJob(t, w))
+			continue
+		}
+		if step == 2 {
+			byHand(w, rapid.SampledFrom(jobs).Draw(t, "job"), rapid.Bool().Draw(t, "cancel"))
+			continue
+		}
+		if step == 3 {
+			w.Refereed()
+			continue
+		}
+		if len(w.Tasks) == 0 {
+			continue
+		}
+		i := rapid.IntRange(0, len(w.Tasks)-1).Draw(t, "task")
+		switch step {
+		case 4:
+			w.Ack(w.Tasks[i])
+		case 5:
+			w.Expire(w.Take(i))
+		case 6:
+			w.Answer(w.Take(i), rapid.SampledFrom([]string{"lie", "other lie"}).Draw(t, "lie"), nil)
+		case 7:
+			w.Answer(w.Take(i), "forged", badSignature)
+		case 8:
+			w.Fail(w.Take(i), eventv1.ResultStatus_RESULT_STATUS_TRAP)
+		default:
+			task := w.Take(i)
+			w.Answer(task, "out of "+task.Job, nil)
+		}
+	}
+	return w
+}
+
+// anyJob submits a job of any kind under any policy.
+func anyJob(t *rapid.T, w *audittest.World) string {
+	if rapid.Bool().Draw(t, "plain") {
+		return w.Submit(rapid.Bool().Draw(t, "attest"))
+	}
+	return w.Submitted(func(s *eventv1.SubmitJob) {
+		p := s.Policy
+		p.MaxReplicas = uint32(rapid.IntRange(1, 6).Draw(t, "max_replicas"))
+		p.Redundancy = uint32(rapid.IntRange(1, int(p.MaxReplicas)).Draw(t, "redundancy"))
+		p.Margin = uint32(rapid.IntRange(1, int(p.MaxReplicas)).Draw(t, "margin"))
+		p.Referee = rapid.SampledFrom([]eventv1.RefereeMode{0, 1, 2}).Draw(t, "referee")
+		if rapid.Bool().Draw(t, "ringer") {
+			answer := rapid.SampledFrom([]string{"lie", "something"}).Draw(t, "answer")
+			known := proof.Checksum(eventv1.ResultStatus_RESULT_STATUS_OK, 500, [32]byte(w.Blob([]byte(answer)).Sha256))
+			s.Spec.Kind, s.Spec.KnownChecksum = eventv1.JobKind_JOB_KIND_LITE_TEST, known[:]
 		}
 	})
 }

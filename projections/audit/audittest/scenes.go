@@ -1,6 +1,7 @@
 package audittest
 
 import (
+	"encoding/binary"
 	"testing"
 
 	"github.com/shardy-network/orchestrator/actors"
@@ -154,7 +155,7 @@ func (w *World) Submitted(change func(*eventv1.SubmitJob)) string {
 	w.count++
 	s := &eventv1.SubmitJob{Spec: w.Spec(), Policy: Rules(true)}
 	change(s)
-	id := events.DeriveEntityID([]byte{byte(w.count)}, []byte("scene"))
+	id := events.DeriveEntityID(binary.BigEndian.AppendUint64(nil, w.count), []byte("scene"))
 	w.Do(actors.JobAddress(id), &eventv1.Command{Kind: &eventv1.Command_SubmitJob{SubmitJob: s}})
 	return id
 }

@@ -10,7 +10,6 @@ import (
 	"encoding/binary"
 	"iter"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/shardy-network/orchestrator/actors"
@@ -270,8 +269,7 @@ type Forged struct {
 func (f Forged) ReadAll(_ context.Context, after events.Position, only events.Filter) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
 		for _, r := range f.All {
-			wanted := len(only.Types) == 0 || slices.ContainsFunc(only.Types, func(p string) bool { return strings.HasPrefix(r.Type, p) })
-			if wanted && r.Pos > after && !yield(r, nil) {
+			if only.Match(r.Stream, r.Type) && r.Pos > after && !yield(r, nil) {
 				return
 			}
 		}
