@@ -12,7 +12,7 @@ import (
 
 func (a *app) auditCommand() *cobra.Command {
 	c := &cobra.Command{Use: "audit", Short: "Check an orchestrator's log against the rules it was decided by"}
-	c.AddCommand(a.auditReplay(), a.auditExplain(), a.auditBundle(), a.auditCheck())
+	c.AddCommand(a.auditReplay(), a.auditExplain(), a.auditBundle(), a.auditCheck(), a.auditWhatIf())
 	c.AddCommand(a.auditTree()...)
 	return c
 }
