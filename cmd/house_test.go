@@ -48,7 +48,7 @@ var importers = map[string][]string{
 	"github.com/gorilla/websocket":      {"gateway/socket"},
 	"github.com/cockroachdb/pebble":     {"events/pebblelog"},
 	"modernc.org/sqlite":                {"projections/readmodel"},
-	"golang.org/x/mod":                  {"projections/transparency", "projections/audit"},
+	"golang.org/x/mod":                  {"projections/transparency", "projections/audit", "actors/ledger"},
 	"github.com/prometheus":             {"projections/metrics"},
 	"go.opentelemetry.io":               {"projections/traces"},
 	"github.com/chromedp":               {"projections/dashboard", "cmd"},

@@ -286,8 +286,8 @@ type Certificate struct {
 	Height        uint64                 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
 	Block         []byte                 `protobuf:"bytes,2,opt,name=block,proto3" json:"block,omitempty"` // hash
 	View          uint64                 `protobuf:"varint,3,opt,name=view,proto3" json:"view,omitempty"`
-	Metadata      []byte                 `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`     // the engine's own
-	Signatures    []*ValidatorSignature  `protobuf:"bytes,5,rep,name=signatures,proto3" json:"signatures,omitempty"` // over the VoteBody that these fields make
+	Metadata      []byte                 `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`     // the engine's own, at most 1 KiB
+	Signatures    []*ValidatorSignature  `protobuf:"bytes,5,rep,name=signatures,proto3" json:"signatures,omitempty"` // of the Votes that these fields make
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -1143,12 +1143,18 @@ func (x *VotePair) GetSecond() *Vote {
 	return nil
 }
 
+// Vote is a validator's commit to a block. It signs "shardy/vote/v1\0", the chain id behind its length (two bytes), height
+// (8), view (8), block (32), metadata (32) and validators_version (8), numbers big endian.
 type Vote struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Body          []byte                 `protobuf:"bytes,1,opt,name=body,proto3" json:"body,omitempty"`           // an encoded VoteBody
-	Signature     []byte                 `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"` // over "shardy/vote/v1\0" and body
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Height            uint64                 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	View              uint64                 `protobuf:"varint,2,opt,name=view,proto3" json:"view,omitempty"`
+	Block             []byte                 `protobuf:"bytes,3,opt,name=block,proto3" json:"block,omitempty"`       // hash
+	Metadata          []byte                 `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"` // SHA-256 of the engine's own
+	ValidatorsVersion uint64                 `protobuf:"varint,5,opt,name=validators_version,json=validatorsVersion,proto3" json:"validators_version,omitempty"`
+	Signature         []byte                 `protobuf:"bytes,6,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Vote) Reset() {
@@ -1181,11 +1187,39 @@ func (*Vote) Descriptor() ([]byte, []int) {
 	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *Vote) GetBody() []byte {
+func (x *Vote) GetHeight() uint64 {
 	if x != nil {
-		return x.Body
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Vote) GetView() uint64 {
+	if x != nil {
+		return x.View
+	}
+	return 0
+}
+
+func (x *Vote) GetBlock() []byte {
+	if x != nil {
+		return x.Block
 	}
 	return nil
+}
+
+func (x *Vote) GetMetadata() []byte {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *Vote) GetValidatorsVersion() uint64 {
+	if x != nil {
+		return x.ValidatorsVersion
+	}
+	return 0
 }
 
 func (x *Vote) GetSignature() []byte {
@@ -1193,90 +1227,6 @@ func (x *Vote) GetSignature() []byte {
 		return x.Signature
 	}
 	return nil
-}
-
-type VoteBody struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	ChainId           string                 `protobuf:"bytes,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
-	Height            uint64                 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
-	View              uint64                 `protobuf:"varint,3,opt,name=view,proto3" json:"view,omitempty"`
-	Block             []byte                 `protobuf:"bytes,4,opt,name=block,proto3" json:"block,omitempty"`       // hash
-	Metadata          []byte                 `protobuf:"bytes,5,opt,name=metadata,proto3" json:"metadata,omitempty"` // digest of the engine's own metadata
-	ValidatorsVersion uint64                 `protobuf:"varint,6,opt,name=validators_version,json=validatorsVersion,proto3" json:"validators_version,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
-}
-
-func (x *VoteBody) Reset() {
-	*x = VoteBody{}
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[16]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *VoteBody) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*VoteBody) ProtoMessage() {}
-
-func (x *VoteBody) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[16]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use VoteBody.ProtoReflect.Descriptor instead.
-func (*VoteBody) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{16}
-}
-
-func (x *VoteBody) GetChainId() string {
-	if x != nil {
-		return x.ChainId
-	}
-	return ""
-}
-
-func (x *VoteBody) GetHeight() uint64 {
-	if x != nil {
-		return x.Height
-	}
-	return 0
-}
-
-func (x *VoteBody) GetView() uint64 {
-	if x != nil {
-		return x.View
-	}
-	return 0
-}
-
-func (x *VoteBody) GetBlock() []byte {
-	if x != nil {
-		return x.Block
-	}
-	return nil
-}
-
-func (x *VoteBody) GetMetadata() []byte {
-	if x != nil {
-		return x.Metadata
-	}
-	return nil
-}
-
-func (x *VoteBody) GetValidatorsVersion() uint64 {
-	if x != nil {
-		return x.ValidatorsVersion
-	}
-	return 0
 }
 
 // CheckpointPair is two signed checkpoints of one orchestrator's log with one size and different roots.
@@ -1291,7 +1241,7 @@ type CheckpointPair struct {
 
 func (x *CheckpointPair) Reset() {
 	*x = CheckpointPair{}
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[17]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1253,7 @@ func (x *CheckpointPair) String() string {
 func (*CheckpointPair) ProtoMessage() {}
 
 func (x *CheckpointPair) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[17]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1266,7 @@ func (x *CheckpointPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointPair.ProtoReflect.Descriptor instead.
 func (*CheckpointPair) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{17}
+	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CheckpointPair) GetOrchestrator() []byte {
@@ -1354,7 +1304,7 @@ type ResultPair struct {
 
 func (x *ResultPair) Reset() {
 	*x = ResultPair{}
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[18]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1316,7 @@ func (x *ResultPair) String() string {
 func (*ResultPair) ProtoMessage() {}
 
 func (x *ResultPair) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[18]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1329,7 @@ func (x *ResultPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultPair.ProtoReflect.Descriptor instead.
 func (*ResultPair) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{18}
+	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ResultPair) GetJob() string {
@@ -1427,7 +1377,7 @@ type LogAnchor struct {
 
 func (x *LogAnchor) Reset() {
 	*x = LogAnchor{}
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[19]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1389,7 @@ func (x *LogAnchor) String() string {
 func (*LogAnchor) ProtoMessage() {}
 
 func (x *LogAnchor) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[19]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1402,7 @@ func (x *LogAnchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogAnchor.ProtoReflect.Descriptor instead.
 func (*LogAnchor) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{19}
+	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LogAnchor) GetCheckpoint() []byte {
@@ -1474,7 +1424,7 @@ type Validator struct {
 
 func (x *Validator) Reset() {
 	*x = Validator{}
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[20]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1436,7 @@ func (x *Validator) String() string {
 func (*Validator) ProtoMessage() {}
 
 func (x *Validator) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[20]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1449,7 @@ func (x *Validator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Validator.ProtoReflect.Descriptor instead.
 func (*Validator) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{20}
+	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Validator) GetKey() []byte {
@@ -1543,7 +1493,7 @@ type ValidatorChange struct {
 
 func (x *ValidatorChange) Reset() {
 	*x = ValidatorChange{}
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[21]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1555,7 +1505,7 @@ func (x *ValidatorChange) String() string {
 func (*ValidatorChange) ProtoMessage() {}
 
 func (x *ValidatorChange) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[21]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1568,7 +1518,7 @@ func (x *ValidatorChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidatorChange.ProtoReflect.Descriptor instead.
 func (*ValidatorChange) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{21}
+	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ValidatorChange) GetVersion() uint64 {
@@ -1612,7 +1562,7 @@ type SlashVoid struct {
 
 func (x *SlashVoid) Reset() {
 	*x = SlashVoid{}
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[22]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1574,7 @@ func (x *SlashVoid) String() string {
 func (*SlashVoid) ProtoMessage() {}
 
 func (x *SlashVoid) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[22]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1587,7 @@ func (x *SlashVoid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlashVoid.ProtoReflect.Descriptor instead.
 func (*SlashVoid) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{22}
+	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SlashVoid) GetSlash() []byte {
@@ -1678,7 +1628,7 @@ type ValidatorSignature struct {
 
 func (x *ValidatorSignature) Reset() {
 	*x = ValidatorSignature{}
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[23]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1690,7 +1640,7 @@ func (x *ValidatorSignature) String() string {
 func (*ValidatorSignature) ProtoMessage() {}
 
 func (x *ValidatorSignature) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[23]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1703,7 +1653,7 @@ func (x *ValidatorSignature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidatorSignature.ProtoReflect.Descriptor instead.
 func (*ValidatorSignature) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{23}
+	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ValidatorSignature) GetValidator() []byte {
@@ -1799,17 +1749,14 @@ const file_shardy_ledger_v1_transaction_proto_rawDesc = "" +
 	"\bVotePair\x12\x1c\n" +
 	"\tvalidator\x18\x01 \x01(\fR\tvalidator\x12,\n" +
 	"\x05first\x18\x02 \x01(\v2\x16.shardy.ledger.v1.VoteR\x05first\x12.\n" +
-	"\x06second\x18\x03 \x01(\v2\x16.shardy.ledger.v1.VoteR\x06second\"8\n" +
-	"\x04Vote\x12\x12\n" +
-	"\x04body\x18\x01 \x01(\fR\x04body\x12\x1c\n" +
-	"\tsignature\x18\x02 \x01(\fR\tsignature\"\xb2\x01\n" +
-	"\bVoteBody\x12\x19\n" +
-	"\bchain_id\x18\x01 \x01(\tR\achainId\x12\x16\n" +
-	"\x06height\x18\x02 \x01(\x04R\x06height\x12\x12\n" +
-	"\x04view\x18\x03 \x01(\x04R\x04view\x12\x14\n" +
-	"\x05block\x18\x04 \x01(\fR\x05block\x12\x1a\n" +
-	"\bmetadata\x18\x05 \x01(\fR\bmetadata\x12-\n" +
-	"\x12validators_version\x18\x06 \x01(\x04R\x11validatorsVersion\"b\n" +
+	"\x06second\x18\x03 \x01(\v2\x16.shardy.ledger.v1.VoteR\x06second\"\xb1\x01\n" +
+	"\x04Vote\x12\x16\n" +
+	"\x06height\x18\x01 \x01(\x04R\x06height\x12\x12\n" +
+	"\x04view\x18\x02 \x01(\x04R\x04view\x12\x14\n" +
+	"\x05block\x18\x03 \x01(\fR\x05block\x12\x1a\n" +
+	"\bmetadata\x18\x04 \x01(\fR\bmetadata\x12-\n" +
+	"\x12validators_version\x18\x05 \x01(\x04R\x11validatorsVersion\x12\x1c\n" +
+	"\tsignature\x18\x06 \x01(\fR\tsignature\"b\n" +
 	"\x0eCheckpointPair\x12\"\n" +
 	"\forchestrator\x18\x01 \x01(\fR\forchestrator\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\fR\x05first\x12\x16\n" +
@@ -1856,7 +1803,7 @@ func file_shardy_ledger_v1_transaction_proto_rawDescGZIP() []byte {
 	return file_shardy_ledger_v1_transaction_proto_rawDescData
 }
 
-var file_shardy_ledger_v1_transaction_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_shardy_ledger_v1_transaction_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_shardy_ledger_v1_transaction_proto_goTypes = []any{
 	(*SignedTransaction)(nil),  // 0: shardy.ledger.v1.SignedTransaction
 	(*Transaction)(nil),        // 1: shardy.ledger.v1.Transaction
@@ -1874,17 +1821,16 @@ var file_shardy_ledger_v1_transaction_proto_goTypes = []any{
 	(*Equivocation)(nil),       // 13: shardy.ledger.v1.Equivocation
 	(*VotePair)(nil),           // 14: shardy.ledger.v1.VotePair
 	(*Vote)(nil),               // 15: shardy.ledger.v1.Vote
-	(*VoteBody)(nil),           // 16: shardy.ledger.v1.VoteBody
-	(*CheckpointPair)(nil),     // 17: shardy.ledger.v1.CheckpointPair
-	(*ResultPair)(nil),         // 18: shardy.ledger.v1.ResultPair
-	(*LogAnchor)(nil),          // 19: shardy.ledger.v1.LogAnchor
-	(*Validator)(nil),          // 20: shardy.ledger.v1.Validator
-	(*ValidatorChange)(nil),    // 21: shardy.ledger.v1.ValidatorChange
-	(*SlashVoid)(nil),          // 22: shardy.ledger.v1.SlashVoid
-	(*ValidatorSignature)(nil), // 23: shardy.ledger.v1.ValidatorSignature
-	(v1.ResultStatus)(0),       // 24: shardy.event.v1.ResultStatus
-	(v1.VerdictBasis)(0),       // 25: shardy.event.v1.VerdictBasis
-	(v1.DeadLetterReason)(0),   // 26: shardy.event.v1.DeadLetterReason
+	(*CheckpointPair)(nil),     // 16: shardy.ledger.v1.CheckpointPair
+	(*ResultPair)(nil),         // 17: shardy.ledger.v1.ResultPair
+	(*LogAnchor)(nil),          // 18: shardy.ledger.v1.LogAnchor
+	(*Validator)(nil),          // 19: shardy.ledger.v1.Validator
+	(*ValidatorChange)(nil),    // 20: shardy.ledger.v1.ValidatorChange
+	(*SlashVoid)(nil),          // 21: shardy.ledger.v1.SlashVoid
+	(*ValidatorSignature)(nil), // 22: shardy.ledger.v1.ValidatorSignature
+	(v1.ResultStatus)(0),       // 23: shardy.event.v1.ResultStatus
+	(v1.VerdictBasis)(0),       // 24: shardy.event.v1.VerdictBasis
+	(v1.DeadLetterReason)(0),   // 25: shardy.event.v1.DeadLetterReason
 }
 var file_shardy_ledger_v1_transaction_proto_depIdxs = []int32{
 	2,  // 0: shardy.ledger.v1.Transaction.actions:type_name -> shardy.ledger.v1.Action
@@ -1897,26 +1843,26 @@ var file_shardy_ledger_v1_transaction_proto_depIdxs = []int32{
 	11, // 7: shardy.ledger.v1.Action.refund:type_name -> shardy.ledger.v1.Refund
 	12, // 8: shardy.ledger.v1.Action.consensus_mismatch:type_name -> shardy.ledger.v1.Slash
 	13, // 9: shardy.ledger.v1.Action.equivocation:type_name -> shardy.ledger.v1.Equivocation
-	19, // 10: shardy.ledger.v1.Action.log_anchor:type_name -> shardy.ledger.v1.LogAnchor
-	21, // 11: shardy.ledger.v1.Action.validator_set:type_name -> shardy.ledger.v1.ValidatorChange
-	22, // 12: shardy.ledger.v1.Action.void_slash:type_name -> shardy.ledger.v1.SlashVoid
-	24, // 13: shardy.ledger.v1.Result.status:type_name -> shardy.event.v1.ResultStatus
-	25, // 14: shardy.ledger.v1.Decision.basis:type_name -> shardy.event.v1.VerdictBasis
+	18, // 10: shardy.ledger.v1.Action.log_anchor:type_name -> shardy.ledger.v1.LogAnchor
+	20, // 11: shardy.ledger.v1.Action.validator_set:type_name -> shardy.ledger.v1.ValidatorChange
+	21, // 12: shardy.ledger.v1.Action.void_slash:type_name -> shardy.ledger.v1.SlashVoid
+	23, // 13: shardy.ledger.v1.Result.status:type_name -> shardy.event.v1.ResultStatus
+	24, // 14: shardy.ledger.v1.Decision.basis:type_name -> shardy.event.v1.VerdictBasis
 	8,  // 15: shardy.ledger.v1.Decision.agreeing:type_name -> shardy.ledger.v1.Result
 	8,  // 16: shardy.ledger.v1.Decision.contradicted:type_name -> shardy.ledger.v1.Result
 	9,  // 17: shardy.ledger.v1.Settlement.decision:type_name -> shardy.ledger.v1.Decision
-	26, // 18: shardy.ledger.v1.Refund.reason:type_name -> shardy.event.v1.DeadLetterReason
+	25, // 18: shardy.ledger.v1.Refund.reason:type_name -> shardy.event.v1.DeadLetterReason
 	9,  // 19: shardy.ledger.v1.Slash.decision:type_name -> shardy.ledger.v1.Decision
 	14, // 20: shardy.ledger.v1.Equivocation.votes:type_name -> shardy.ledger.v1.VotePair
-	17, // 21: shardy.ledger.v1.Equivocation.checkpoints:type_name -> shardy.ledger.v1.CheckpointPair
-	18, // 22: shardy.ledger.v1.Equivocation.results:type_name -> shardy.ledger.v1.ResultPair
+	16, // 21: shardy.ledger.v1.Equivocation.checkpoints:type_name -> shardy.ledger.v1.CheckpointPair
+	17, // 22: shardy.ledger.v1.Equivocation.results:type_name -> shardy.ledger.v1.ResultPair
 	15, // 23: shardy.ledger.v1.VotePair.first:type_name -> shardy.ledger.v1.Vote
 	15, // 24: shardy.ledger.v1.VotePair.second:type_name -> shardy.ledger.v1.Vote
 	8,  // 25: shardy.ledger.v1.ResultPair.first:type_name -> shardy.ledger.v1.Result
 	8,  // 26: shardy.ledger.v1.ResultPair.second:type_name -> shardy.ledger.v1.Result
-	20, // 27: shardy.ledger.v1.ValidatorChange.add:type_name -> shardy.ledger.v1.Validator
-	23, // 28: shardy.ledger.v1.ValidatorChange.approvals:type_name -> shardy.ledger.v1.ValidatorSignature
-	23, // 29: shardy.ledger.v1.SlashVoid.approvals:type_name -> shardy.ledger.v1.ValidatorSignature
+	19, // 27: shardy.ledger.v1.ValidatorChange.add:type_name -> shardy.ledger.v1.Validator
+	22, // 28: shardy.ledger.v1.ValidatorChange.approvals:type_name -> shardy.ledger.v1.ValidatorSignature
+	22, // 29: shardy.ledger.v1.SlashVoid.approvals:type_name -> shardy.ledger.v1.ValidatorSignature
 	30, // [30:30] is the sub-list for method output_type
 	30, // [30:30] is the sub-list for method input_type
 	30, // [30:30] is the sub-list for extension type_name
@@ -1954,7 +1900,7 @@ func file_shardy_ledger_v1_transaction_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_ledger_v1_transaction_proto_rawDesc), len(file_shardy_ledger_v1_transaction_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
