@@ -203,7 +203,8 @@ func (a *app) describeJob(j *operatorv1.Job) error {
 		"input", fmt.Sprintf("%s, %x", bytesText(j.Spec.GetInput().GetSize()), j.Spec.GetInput().GetSha256()),
 		"fuel limit", j.Spec.GetFuelLimit(), "submitted", when(j.SubmittedUs), "decided", when(j.DecidedUs),
 		"round and wave", fmt.Sprintf("%d, %d", j.Round, j.Wave),
-		"verdict", verdictText(j.State, j.Verdict, j.DeadLetter))
+		"verdict", verdictText(j.State, j.Verdict, j.DeadLetter), "replaces", j.Spec.GetReplaces(),
+		"replaced by", j.ReplacedBy, "ended by", j.EndedBy, "because", j.EndedReason)
 	if err != nil {
 		return err
 	}
