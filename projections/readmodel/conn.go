@@ -132,7 +132,7 @@ func (c *conn) each(ctx context.Context, text string, args []any, yield func(row
 	rows, err := s.query.QueryContext(ctx, s.bind(args))
 	clear(s.args)
 	if err != nil {
-		return err
+		return orCause(ctx, err)
 	}
 	dest := make([]driver.Value, len(rows.Columns()))
 	for {
@@ -150,7 +150,12 @@ func (c *conn) each(ctx context.Context, text string, args []any, yield func(row
 	if closed := rows.Close(); err == nil {
 		err = closed
 	}
-	if ctx.Err() != nil && err != nil {
+	return orCause(ctx, err)
+}
+
+// orCause is why the context ended, where that is why something failed.
+func orCause(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return err

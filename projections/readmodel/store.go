@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"sync"
 
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/projections"
@@ -59,48 +60,75 @@ func dsn(path string, reader bool) string {
 
 // openStore opens what is at the path, or begins it. A database that is of no use is an error that is damage,
 // errOtherVersion or errOtherLog.
-func openStore(ctx context.Context, path string, log projections.StreamReader, o Options) (s *store, err error) {
-	s = &store{path: path, opts: o}
+func openStore(ctx context.Context, path string, log projections.StreamReader, o Options) (*store, error) {
+	s := &store{path: path, opts: o}
 	s.forgetCaches()
-	if s.w, err = dial(dsn(path, false)); err != nil {
-		return nil, err
+	if err := s.open(ctx, log); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
+	return s, nil
+}
+
+func (s *store) open(ctx context.Context, log projections.StreamReader) (err error) {
+	if s.w, err = dial(dsn(s.path, false)); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{
+		s.begin, s.readPlace, func(ctx context.Context) error { return s.place.check(ctx, log) },
+	} {
+		if err := step(ctx); err != nil {
+			return err
 		}
-	}()
-	if err := s.begin(ctx); err != nil {
-		return nil, err
 	}
-	if err := s.readPlace(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.place.check(ctx, log); err != nil {
-		return nil, err
-	}
-	return s, s.dialReaders()
+	return s.dialReaders()
 }
 
 // begin makes the schema in a new file, and refuses a file that has another one.
 func (s *store) begin(ctx context.Context) error {
-	var app, had, tables int64
-	for text, to := range map[string]*int64{
-		"PRAGMA application_id": &app, "PRAGMA user_version": &had, "SELECT count(*) FROM sqlite_schema": &tables,
-	} {
+	var app, had int64
+	for text, to := range map[string]*int64{"PRAGMA application_id": &app, "PRAGMA user_version": &had} {
 		if _, err := s.w.one(ctx, text, nil, func(r row) { *to = r.int(0) }); err != nil {
 			return err
 		}
 	}
-	if tables > 0 {
-		if app != application || had != version {
-			return fmt.Errorf("%w: %d, want %d", errOtherVersion, had, version)
+	found, err := s.w.shape(ctx)
+	if err != nil {
+		return err
+	}
+	if found != "" {
+		want, err := wantedShape()
+		if err == nil && (app != application || had != version || found != want) {
+			err = fmt.Errorf("%w: %d, want %d", errOtherVersion, had, version)
+		}
+		if err != nil {
+			return err
 		}
 		return s.check(ctx)
 	}
 	script := fmt.Sprintf("BEGIN; %s PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", schema, application, version)
 	return s.script(ctx, script)
 }
+
+// shape is the text of a database's schema, empty for a new one.
+func (c *conn) shape(ctx context.Context) (text string, err error) {
+	err = c.each(ctx, "SELECT name, sql FROM sqlite_schema ORDER BY type, name", nil, func(r row) error {
+		text += r.text(0) + ": " + r.text(1) + "\n"
+		return nil
+	})
+	return text, err
+}
+
+// wantedShape is what the schema looks like in a database: a forgotten change of the version is found all the same.
+var wantedShape = sync.OnceValues(func() (text string, err error) {
+	c, err := dial(":memory:")
+	if err != nil {
+		return "", err
+	}
+	if err = c.run(context.Background(), schema); err == nil {
+		text, err = c.shape(context.Background())
+	}
+	return text, errors.Join(err, c.close())
+})
 
 // script runs several statements.
 func (s *store) script(ctx context.Context, text string) error {
