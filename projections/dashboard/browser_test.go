@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -266,6 +268,8 @@ func busyScene(t testing.TB, change func(*Deps)) *scene {
 		wave++
 	}
 	p.lies = func(int, actors.Task) bool { return false }
+	p.pipeline("primes below a million", [][]byte{[]byte("one"), []byte("two"), []byte("three"), []byte("four")}, nil)
+	p.work()
 	for range 5 {
 		p.submit(nil)
 	}
@@ -290,14 +294,34 @@ var testSections = []Section{
 	}},
 }
 
+var notWord = regexp.MustCompile(`[^A-Za-z]+`)
+
+func kindOfPath(path string) string {
+	u, err := url.Parse(path)
+	if err != nil {
+		return path
+	}
+	u.RawQuery = ""
+	return kindOf(u)
+}
+
 func TestPagesInABrowser(t *testing.T) {
 	b := browser(t)
 	s := busyScene(t, nil)
 	tab := open(t, b, s.server.URL)
 	tab.expected = []string{"404 (Not Found)"} // of the page that is not found
-	for _, l := range looks {
+	screens := screensOf(s)
+	for _, path := range s.crawl(1) {
+		if !slices.ContainsFunc(screens, func(x [2]string) bool { return kindOfPath(x[1]) == kindOfPath(path) }) {
+			screens = append(screens, [2]string{strings.Trim(notWord.ReplaceAllString(path, "-"), "-"), path})
+		}
+	}
+	for i, l := range looks {
+		if os.Getenv("SHARDY_SCREENSHOTS") == "" && (i == 0 || i == 3) {
+			continue // each size and each scheme once; contrast has its own test
+		}
 		tab.as(l)
-		for _, screen := range screensOf(s) {
+		for _, screen := range screens {
 			where := fmt.Sprintf("%s %d %s", screen[0], l.width, l.scheme)
 			tab.do(chromedp.Navigate(s.server.URL + screen[1]))
 			if ask1[bool](tab, `!!document.querySelector("[hx-sse\\:connect]")`) {
@@ -453,13 +477,14 @@ func TestThemeInABrowser(t *testing.T) {
 func TestFirstScreensInABrowser(t *testing.T) {
 	b := browser(t)
 	fresh, guarded := newScene(t, nil), guardedScene(t)
+	tabs := map[*scene]*tab{fresh: open(t, b, fresh.server.URL), guarded: open(t, b, guarded.server.URL)}
 	for _, l := range looks {
 		for _, screen := range []struct {
 			name string
 			s    *scene
 			path string
 		}{{"fresh", fresh, "/"}, {"login", guarded, "/login"}, {"projections-fresh", fresh, "/projections"}} {
-			tab := open(t, b, screen.s.server.URL)
+			tab := tabs[screen.s]
 			tab.as(l)
 			tab.do(chromedp.Navigate(screen.s.server.URL + screen.path))
 			where := fmt.Sprintf("%s %d %s", screen.name, l.width, l.scheme)
@@ -467,7 +492,7 @@ func TestFirstScreensInABrowser(t *testing.T) {
 			tab.shot(strings.ReplaceAll(where, " ", "-"))
 		}
 	}
-	tab := open(t, b, guarded.server.URL)
+	tab := tabs[guarded]
 	tab.expected = []string{"401 (Unauthorized)"}
 	tab.as(looks[2])
 	tab.do(chromedp.Navigate(guarded.server.URL+"/workers"), chromedp.SendKeys(chromedp.CSS(`input[name="token"]`), "nonsense"), chromedp.Click(chromedp.CSS(".login button")))

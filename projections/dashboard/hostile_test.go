@@ -58,6 +58,7 @@ func hostileScene(t testing.TB) *scene {
 		d.Live = func([]byte) (LiveWorker, bool) { return LiveWorker{Node: hostile[1]}, true }
 	})
 	p := s.plant
+	s.fleet()
 	for i, h := range hostile {
 		key := slices.Repeat([]byte{byte(i + 50)}, 32)
 		h := cut(h, 64)
@@ -84,7 +85,7 @@ func hostileScreens() []string {
 
 func TestHostileTextIsText(t *testing.T) {
 	s := hostileScene(t)
-	for _, path := range hostileScreens() {
+	for _, path := range append(hostileScreens(), s.crawl(len(hostile)+1)...) {
 		checkPage(t, path, s.get(path).body)
 	}
 	s.do("POST", linkWorker(make([]byte, 32))+"/drain", map[string][]string{"reason": {hostile[0]}, "back": {"//evil.example"}}, nil)

@@ -44,6 +44,19 @@ func TestOverviewCountsJobsAndShowsALiar(t *testing.T) {
 	}
 }
 
+func TestEveryLinkLeadsSomewhere(t *testing.T) {
+	s := busyScene(t, nil)
+	pages := s.crawl(4)
+	for _, want := range []string{"/jobs", "/pipelines", "/deadletters", "/workers", "/events", "/projections", "/diagnostics"} {
+		if !slices.Contains(pages, want) {
+			t.Errorf("no link leads to %s", want)
+		}
+	}
+	if len(pages) < 40 {
+		t.Errorf("only %d pages are linked", len(pages))
+	}
+}
+
 func TestOverviewSpans(t *testing.T) {
 	s := newScene(t, nil)
 	for _, span := range []string{"", "?span=1h", "?span=6h", "?span=24h", "?span=nonsense"} {

@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"html"
 	"io"
 	"iter"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -175,6 +179,58 @@ func (s *scene) page(path string, wants ...string) string {
 		}
 	}
 	return a.body
+}
+
+var links = regexp.MustCompile(`<a [^>]*?href="([^"#]+)"`)
+
+// crawl follows the links from the first screen, some of each kind of page, and returns the pages that it saw. Every
+// link must lead to something.
+func (s *scene) crawl(perKind int) []string {
+	s.t.Helper()
+	kinds, seen, queue := map[string]int{}, map[string]bool{"/": true}, []string{"/"}
+	var pages []string
+	for len(queue) > 0 {
+		at := queue[0]
+		queue = queue[1:]
+		a := s.get(at)
+		if a.status != http.StatusOK {
+			s.t.Errorf("%s leads to %d\n%.600s", at, a.status, a.body)
+			continue
+		}
+		if !strings.HasPrefix(a.header.Get("Content-Type"), "text/html") {
+			continue
+		}
+		pages = append(pages, at)
+		for _, m := range links.FindAllStringSubmatch(a.body, -1) {
+			to := html.UnescapeString(m[1])
+			u, err := url.Parse(to)
+			if err != nil || seen[to] || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") {
+				continue
+			}
+			kind := kindOf(u)
+			if kinds[kind] >= perKind {
+				continue
+			}
+			kinds[kind]++
+			seen[to] = true
+			queue = append(queue, to)
+		}
+	}
+	return pages
+}
+
+// kindOf tells pages of one sort by their path without ids, and the names of their parameters.
+func kindOf(u *url.URL) string {
+	parts := strings.Split(u.Path, "/")
+	for i, p := range parts {
+		if i > 1 && strings.ContainsAny(p, "0123456789") {
+			parts[i] = "*"
+			if room, _, ok := strings.Cut(p, "-"); ok {
+				parts[i] = room + "-*"
+			}
+		}
+	}
+	return strings.Join(parts, "/") + "?" + strings.Join(slices.Sorted(maps.Keys(u.Query())), "&")
 }
 
 func workerCmd(kind any) *eventv1.Command {
