@@ -144,7 +144,12 @@ func (t *thinker) try(i int, l *life, known truth) {
 	}
 	a.add(then.verdict, &then.tally, known)
 	t.remember(i+1, &then.tally)
-	if err == nil && !sameVerdict(l.verdict, then.verdict) {
+	if err != nil {
+		return
+	}
+	same, alike := compareVerdicts(l.verdict, then.verdict)
+	a.Resting += one(same && !alike)
+	if !same {
 		a.Changed++
 		a.Jobs = append(a.Jobs, JobChange{Job: l.id, Recorded: verdictText(l.verdict), Then: verdictText(then.verdict)})
 		if len(a.Jobs) >= 4*t.most {
@@ -234,6 +239,7 @@ func (t *thinker) merge(o *thinker) {
 		a, b := &t.alts[i], &o.alts[i]
 		a.Account.merge(b.Account)
 		a.Changed += b.Changed
+		a.Resting += b.Resting
 		a.Wanting += b.Wanting
 		a.Missing += b.Missing
 		a.Unasked += b.Unasked

@@ -88,14 +88,15 @@ type Account struct {
 type AltAccount struct {
 	Name string `json:"name"`
 	Account
-	Changed uint64         `json:"changed"`       // jobs with another verdict
-	Wanting uint64         `json:"wanting"`       // jobs that the recorded results cannot decide
-	Missing uint64         `json:"missing"`       // results that those jobs lack at least
-	Unasked uint64         `json:"unasked"`       // of the wanting ones, those that want a referee's answer
-	Refused uint64         `json:"refused"`       // jobs that the policy does not fit
-	Why     string         `json:"why,omitempty"` // of the first refusal
-	Jobs    []JobChange    `json:"jobs"`          // with another verdict, the first ones by id
-	Workers []WorkerChange `json:"workers"`       // whose record would be another, the most different first
+	Changed uint64         `json:"changed"`         // jobs with another verdict: another result, or none for another reason
+	Resting uint64         `json:"rests_otherwise"` // jobs whose verdict is the same, on another basis or by other replicas
+	Wanting uint64         `json:"wanting"`         // jobs that the recorded results cannot decide
+	Missing uint64         `json:"missing"`         // results that those jobs lack at least
+	Unasked uint64         `json:"unasked"`         // of the wanting ones, those that want a referee's answer
+	Refused uint64         `json:"refused"`         // jobs that the policy does not fit
+	Why     string         `json:"why,omitempty"`   // of the first refusal
+	Jobs    []JobChange    `json:"jobs"`            // with another verdict, the first ones by id
+	Workers []WorkerChange `json:"workers"`         // whose record would be another, the most different first
 }
 
 // JobChange is a job with another verdict.
@@ -232,22 +233,19 @@ func (t *thinker) changedWorkers(alt, most int) []WorkerChange {
 
 func distance(pair [2]uint64) uint64 { return max(pair[0], pair[1]) - min(pair[0], pair[1]) }
 
-// sameVerdict reports whether two verdicts decide the same, whenever they were taken.
-func sameVerdict(a, b events.Fact) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
-	}
+// compareVerdicts reports whether two verdicts say the same, and whether they rest on the same, whenever they were taken.
+func compareVerdicts(a, b events.Fact) (same, alike bool) {
 	switch a := a.(type) {
 	case *eventv1.TaskVerified:
 		b, ok := b.(*eventv1.TaskVerified)
-		return ok && bytes.Equal(a.Checksum, b.Checksum) && a.Basis == b.Basis && slices.Equal(a.Agreeing, b.Agreeing) &&
-			slices.Equal(a.Contradicted, b.Contradicted)
+		same = ok && bytes.Equal(a.Checksum, b.Checksum)
+		return same, same && a.Basis == b.Basis && slices.Equal(a.Agreeing, b.Agreeing) && slices.Equal(a.Contradicted, b.Contradicted)
 	case *eventv1.JobDeadLettered:
 		b, ok := b.(*eventv1.JobDeadLettered)
-		return ok && a.Reason == b.Reason && a.Status == b.Status && slices.Equal(a.Agreeing, b.Agreeing) &&
-			slices.Equal(a.Contradicted, b.Contradicted)
+		same = ok && a.Reason == b.Reason && a.Status == b.Status
+		return same, same && slices.Equal(a.Agreeing, b.Agreeing) && slices.Equal(a.Contradicted, b.Contradicted)
 	}
-	return false
+	return false, false
 }
 
 // verdictText is a verdict on one line.

@@ -39,7 +39,7 @@ func TestTheSamePolicyChangesNothing(outer *testing.T) {
 			Workers:      rapid.IntRange(1, 3).Draw(t, "workers"), MaxOpen: rapid.SampledFrom([]int{1, 1000}).Draw(t, "open"),
 		})
 		p := c.Policies[0]
-		if p.Account != c.Recorded || p.Changed != 0 || p.Wanting != 0 || p.Refused != 0 || len(p.Workers) != 0 {
+		if p.Account != c.Recorded || p.Changed != 0 || p.Resting != 0 || p.Wanting != 0 || p.Refused != 0 || len(p.Workers) != 0 {
 			t.Fatalf("recorded %+v, again %+v", c.Recorded, p)
 		}
 		if c.Unreadable != 0 || c.Truth.Referee+c.Truth.Known+c.Truth.Margin+c.Truth.Unknown != c.Jobs {
@@ -88,7 +88,7 @@ func TestOneReplicaWouldHaveBelievedTheLiar(t *testing.T) {
 		t.Fatalf("recorded: %+v", c)
 	}
 	cheap := c.Policies[0]
-	if cheap.Executions != 4 || cheap.Verified != 4 || cheap.WrongAccepts != 1 || cheap.Contradicted != 0 || cheap.Rewarded != 0 || cheap.Changed != 4 {
+	if cheap.Executions != 4 || cheap.Verified != 4 || cheap.WrongAccepts != 1 || cheap.Contradicted != 0 || cheap.Rewarded != 0 || cheap.Changed != 1 || cheap.Resting != 3 {
 		t.Errorf("one replica: %+v", cheap)
 	}
 	if i := slices.IndexFunc(cheap.Jobs, func(j audit.JobChange) bool { return j.Job == id }); i < 0 || !strings.Contains(cheap.Jobs[i].Then, "by single") {

@@ -151,6 +151,7 @@ var whatIfRows = []struct {
 	{"contradicted", func(p *audit.AltAccount, _ uint64) any { return p.Contradicted }},
 	{"contradicted wrongly", func(p *audit.AltAccount, _ uint64) any { return p.WronglyContradicted }},
 	{"other verdicts", func(p *audit.AltAccount, _ uint64) any { return p.Changed }},
+	{"same, otherwise based", func(p *audit.AltAccount, _ uint64) any { return p.Resting }},
 	{"undecidable", func(p *audit.AltAccount, _ uint64) any { return p.Wanting }},
 	{"results missing", func(p *audit.AltAccount, _ uint64) any { return p.Missing }},
 	{"policy does not fit", func(p *audit.AltAccount, _ uint64) any { return p.Refused }},
