@@ -442,3 +442,14 @@ func (w *world) everHad(slot actors.Address, key []byte) bool {
 	}
 	return w.handed[slot.Stream()+string(key)]
 }
+
+// write records a fact that no room has decided.
+func (w *world) write(stream string, f events.Fact) {
+	w.head++
+	w.count++
+	drafts, err := events.Encode(events.Origin{ID: events.NewCommandID(binary.BigEndian.AppendUint64(nil, w.count))}, []events.Fact{f})
+	if err != nil {
+		panic(err)
+	}
+	w.records = append(w.records, events.Record{Draft: drafts[0], Stream: stream, Pos: w.head, Time: time.UnixMicro(w.at).UTC()})
+}
