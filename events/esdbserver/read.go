@@ -70,10 +70,7 @@ func (s *Server) read(q *esdbv1.ReadRequest, ss *readStream) error {
 
 // send sends one event.
 func (r *reader) send(e *events.Record) error {
-	return r.ss.SendMsg(&esdbv1.ReadResponse{Content: &esdbv1.ReadResponse_Event{Event: &esdbv1.ReadResponse_ReadEvent{
-		Event:    recorded(e, r.text),
-		Position: &esdbv1.ReadResponse_ReadEvent_CommitPosition{CommitPosition: uint64(e.Pos)},
-	}}})
+	return r.ss.SendMsg(&frame{r: e, text: r.text})
 }
 
 // all reads the whole log once. Forwards from a position means with it, backwards without.

@@ -69,10 +69,14 @@ func uuidMessage(id events.ID, text bool) *esdbv1.UUID {
 	if text {
 		return &esdbv1.UUID{Value: &esdbv1.UUID_Text{Text: id.String()}}
 	}
+	most, least := idHalves(id)
 	return &esdbv1.UUID{Value: &esdbv1.UUID_Structured_{Structured: &esdbv1.UUID_Structured{
-		MostSignificantBits:  int64(binary.BigEndian.Uint64(id[:8])),
-		LeastSignificantBits: int64(binary.BigEndian.Uint64(id[8:])),
+		MostSignificantBits: int64(most), LeastSignificantBits: int64(least),
 	}}}
+}
+
+func idHalves(id events.ID) (most, least uint64) {
+	return binary.BigEndian.Uint64(id[:8]), binary.BigEndian.Uint64(id[8:])
 }
 
 // ticks counts time as the protocol does: 100 ns since 1970.

@@ -66,6 +66,7 @@ func New(log events.Log, cfg Config) (*Server, error) {
 		grpc.UnaryInterceptor(s.admitUnary),
 		grpc.StreamInterceptor(s.admitStream),
 		grpc.WaitForHandlers(true),
+		grpc.ForceServerCodecV2(newCodec()),
 	}
 	if cfg.TLS != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(cfg.TLS)))
