@@ -3,6 +3,9 @@ package cli
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +15,7 @@ import (
 	"github.com/shardy-network/orchestrator/actors/proof"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/blobs"
+	"github.com/shardy-network/orchestrator/events/esdbserver"
 	"github.com/shardy-network/orchestrator/events/pebblelog"
 	"github.com/shardy-network/orchestrator/gateway/agent/sandbox"
 	"github.com/shardy-network/orchestrator/gateway/operator/operatortest"
@@ -78,6 +82,11 @@ func mkCases(t *testing.T, dir string) string {
 	return id
 }
 
+// casesKey signs the trees of mkCases.
+func casesKey() ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed([]byte(strings.Repeat("k", ed25519.SeedSize)))
+}
+
 // saveWorld writes a world as a data folder: log, content, key, and the tree with a signed checkpoint.
 func saveWorld(t *testing.T, w *audittest.World, dir string) {
 	t.Helper()
@@ -95,11 +104,11 @@ func saveWorld(t *testing.T, w *audittest.World, dir string) {
 		}
 	}
 	w.CopyTo(log)
-	seed := []byte(strings.Repeat("k", ed25519.SeedSize))
-	if err := os.WriteFile(filepath.Join(dir, "server.key"), seed, 0o600); err != nil {
+	key := casesKey()
+	if err := os.WriteFile(filepath.Join(dir, "server.key"), key.Seed(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tree, err := transparency.Open(t.Context(), filepath.Join(dir, "tree"), log, ed25519.NewKeyFromSeed(seed), transparency.Options{})
+	tree, err := transparency.Open(t.Context(), filepath.Join(dir, "tree"), log, key, transparency.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,4 +130,30 @@ func saveWorld(t *testing.T, w *audittest.World, dir string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// serveLog serves the log of a data folder until the test ends.
+func serveLog(t *testing.T, dir string) string {
+	t.Helper()
+	log, err := openLog(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := esdbserver.New(log, esdbserver.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	t.Cleanup(func() {
+		if err := errors.Join(server.Close(), log.Close()); err != nil {
+			t.Error(err)
+		}
+		<-ended
+	})
+	return "esdb://" + l.Addr().String() + "?tls=false"
 }

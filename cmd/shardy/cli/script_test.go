@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
 	"os"
@@ -36,7 +37,9 @@ func TestMain(m *testing.M) {
 //	replace REGEXP TEXT A
 //	workers HOW         what the workers of the world do with their tasks
 //	mklog FOLDER        an empty event log
-//	mkcases FOLDER      a log with jobs of every fate, with content and a signed tree; JOB is one with a liar
+//	mkcases FOLDER      a log with jobs of every fate, with content and a signed tree; JOB is one with a liar,
+//	                    SERVER the key that signed
+//	servelog FOLDER     the log of a data folder on a server; LOG is its address
 //	putblob FOLDER A    content in the store of a data folder that no fact names
 //
 // Files follow as "-- name --" and the text. A is a file, or stdout.
@@ -215,7 +218,9 @@ func (s *script) prepare(w []string) string {
 			err = log.Close()
 		}
 	case "mkcases":
-		s.env["JOB"] = mkCases(s.t, s.path(w[1]))
+		s.env["JOB"], s.env["SERVER"] = mkCases(s.t, s.path(w[1])), hexID(casesKey().Public().(ed25519.PublicKey))
+	case "servelog":
+		s.env["LOG"] = serveLog(s.t, s.path(w[1]))
 	case "putblob":
 		err = putBlob(s.path(w[1]), []byte(s.read(w[2])))
 	case "mode", "chmod":
