@@ -166,7 +166,9 @@ func (e *entityActor) handle(o *order) {
 			e.putOff(o)
 			return
 		}
-		o.cmd.AtUs = time.Now().UnixMicro() // the outage is not held against anybody
+		if !o.prompt { // else the command is the sender's again
+			o.cmd.AtUs = time.Now().UnixMicro() // the outage is not held against anybody
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ func (l *Log) append(ctx context.Context, stream string, want events.Expect, evs
 	if rev, ok := want.Rev(); ok && rev > maxRev {
 		return events.Appended{}, l.conflict(ctx, stream, want)
 	}
-	put := func(cc *grpc.ClientConn) (events.Appended, error) { return send(ctx, cc, stream, want, evs) }
+	put := func(cc *grpc.ClientConn) (events.Appended, error) { return l.put(ctx, cc, stream, want, evs) }
 	got, err := toLeader(ctx, l, put)
 	var away *unreachable
 	if errors.Is(err, events.ErrUnavailable) && !errors.As(err, &away) && repeatable(want) && ctx.Err() == nil {
@@ -87,7 +87,7 @@ func leaderOnly(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "requires-leader", "true")
 }
 
-// send makes one append. A broken expectation is a *events.Conflict.
+// send makes one append in a call of its own. A broken expectation is a *events.Conflict.
 func send(ctx context.Context, cc *grpc.ClientConn, stream string, want events.Expect, evs []events.Draft) (events.Appended, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // also frees what an early return leaves open

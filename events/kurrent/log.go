@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/shardy-network/orchestrator/events"
 )
@@ -30,6 +31,8 @@ type Log struct {
 	reads  *link
 	slots  chan struct{} // a token for each page that may be read at the same time
 	feed   *feed
+	lanes  lanes
+	single atomic.Bool // the server does not know BatchAppend
 
 	life context.Context // ends when Close begins
 	end  context.CancelFunc
@@ -147,6 +150,7 @@ func (l *Log) Close() error {
 	l.end()
 	l.calls.Wait()
 	l.feed.wait()
+	l.lanes.work.Wait()
 	l.writes.close()
 	l.reads.close()
 	return nil

@@ -95,6 +95,38 @@ func TestTheLeaderIsFollowed(t *testing.T) {
 	}
 }
 
+// TestAServerWithoutBatches takes each append in a call of its own.
+func TestAServerWithoutBatches(t *testing.T) {
+	s := serve(t, memlog.New(), esdbserver.Config{})
+	p := proxied(t, s.addr)
+	var batches, calls atomic.Int64
+	refuse := func(method string) (metadata.MD, error) {
+		switch {
+		case strings.HasSuffix(method, "/BatchAppend"):
+			batches.Add(1)
+			return nil, status.Error(codes.Unimplemented, "unknown method")
+		case strings.HasSuffix(method, "/Append"):
+			calls.Add(1)
+		}
+		return nil, nil
+	}
+	p.refuse.Store(&refuse)
+	l := open(t, "esdb://"+p.addr+"?tls=false", kurrent.Options{})
+	for i := range 5 {
+		got, err := l.Append(t.Context(), "s", events.Any, eventstest.Draft("A"))
+		if err != nil || got.Rev != uint64(i) {
+			t.Fatalf("append %d: %+v, %v", i, got, err)
+		}
+	}
+	var conflict *events.Conflict
+	if _, err := l.Append(t.Context(), "s", events.At(1), eventstest.Draft("A")); !errors.As(err, &conflict) || conflict.Got != events.At(4) {
+		t.Errorf("conflict: %v", err)
+	}
+	if batches.Load() != 1 || calls.Load() != 6 {
+		t.Errorf("%d batches, %d calls", batches.Load(), calls.Load())
+	}
+}
+
 func TestAClusterIsAskedForItsLeader(t *testing.T) {
 	s := serve(t, memlog.New(), esdbserver.Config{})
 	nobody, err := net.Listen("tcp", "127.0.0.1:0")

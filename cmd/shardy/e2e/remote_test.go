@@ -184,3 +184,23 @@ func unavailable(res *operatorv1.SubmitJobsResponse, err error) bool {
 	}
 	return len(res.Jobs) == 1 && connect.Code(res.Jobs[0].Code) == connect.CodeUnavailable
 }
+
+// TestTheQuickDemoOnALogServer is the show with its log on the far side of the wire.
+func TestTheQuickDemoOnALogServer(t *testing.T) {
+	long(t)
+	r := command(t, nil, "demo", "--quick", "--json", "--log", "server", "--data-dir", filepath.Join(t.TempDir(), "demo"))
+	if r.code != 0 {
+		t.Fatalf("exit %d\n%s%s", r.code, r.out, r.errOut)
+	}
+	var sum struct {
+		Jobs, Verified, Divergences float64
+		WrongResults                float64 `json:"wrong_results"`
+		HonestContradicted          float64 `json:"honest_contradicted"`
+		LiarsContradicted           float64 `json:"liars_contradicted"`
+	}
+	r.json(t, &sum)
+	t.Logf("%+v", sum)
+	if sum.Jobs < 50 || sum.Verified != sum.Jobs || sum.WrongResults != 0 || sum.Divergences != 0 || sum.HonestContradicted != 0 || sum.LiarsContradicted == 0 {
+		t.Errorf("%s", r.out)
+	}
+}
