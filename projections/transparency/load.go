@@ -48,8 +48,12 @@ func (t *Tree) load(ctx context.Context) error {
 	if t.key == nil {
 		return err
 	}
-	if err := t.prove(ctx, s); err != nil {
+	other, err := contradiction(ctx, t.log, s, t.kept)
+	if err != nil {
 		return err
+	}
+	if other != nil {
+		t.stop(other)
 	}
 	t.begin()
 	return nil
@@ -114,18 +118,16 @@ func (t *Tree) compareEnd(ctx context.Context, s *stored) error {
 	return fmt.Errorf("%w: the log ends after leaf %d, the tree has %d", errUnlike, first+int64(i), size)
 }
 
-// prove reads the whole log and stops the tree if the log does not lead to all kept checkpoints. It writes nothing.
-func (t *Tree) prove(ctx context.Context, s *stored) error {
-	if len(t.kept) == 0 {
-		return nil
+// contradiction reads the whole log and tells with which checkpoint it does not agree, as an ErrHistory, or nil. It writes
+// nothing. A failure to read the log is the second error.
+func contradiction(ctx context.Context, log Log, s *stored, kept []Kept) (error, error) {
+	if len(kept) == 0 {
+		return nil, nil
 	}
-	if s == nil {
-		s = &stored{dir: t.dir, edge: t.live, positions: t.positions, at: t.at}
-	}
-	c := newComparer(s, t.kept, nil, defaultMaxFound)
-	broken := scan(ctx, t.log, 0, 0, c.take)
+	c := newComparer(s, kept, nil, defaultMaxFound)
+	broken := scan(ctx, log, 0, 0, c.take)
 	if broken != nil && !errors.Is(broken, events.ErrCorrupt) {
-		return fmt.Errorf("read the log: %w", broken)
+		return nil, fmt.Errorf("read the log: %w", broken)
 	}
 	c.finish(broken)
 	for _, m := range c.marks {
@@ -135,12 +137,10 @@ func (t *Tree) prove(ctx context.Context, s *stored) error {
 		err := fmt.Errorf("%w: of %d leaves", ErrHistory, m.checkpoint.Size)
 		for _, f := range c.found.kept {
 			if f.Kind != Tile {
-				err = fmt.Errorf("%w: %s", err, f)
-				break
+				return fmt.Errorf("%w: %s", err, f), nil
 			}
 		}
-		t.stop(err)
-		break
+		return err, nil
 	}
-	return nil
+	return nil, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -246,19 +247,30 @@ func (t *Tree) signedSize() int64 {
 	return 0
 }
 
-// Reset begins anew from the log. What was signed stays signed: if the log no longer leads to it, the tree stops.
+// Reset begins anew from the log. What was signed stays signed: if the log no longer leads to it, the tree stops. A tree
+// that had stopped because of its log goes on when the log was put right.
 func (t *Tree) Reset(ctx context.Context) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.key == nil {
+		t.mu.Unlock()
 		return ErrReadOnly
 	}
 	if t.stopped != nil && !errors.Is(t.stopped, ErrHistory) {
+		defer t.mu.Unlock()
 		return t.stopped
 	}
-	t.stopped = nil
-	if err := t.prove(ctx, nil); err != nil {
+	s := &stored{dir: t.dir, edge: t.live.clone(), positions: t.positions[:t.live.size>>tileHeight], at: t.at}
+	kept := slices.Clone(t.kept)
+	t.mu.Unlock()
+	other, err := contradiction(ctx, t.log, s, kept)
+	if err != nil {
 		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped = nil
+	if other != nil {
+		t.stop(other)
 	}
 	t.begin()
 	return t.stopped
