@@ -333,7 +333,7 @@ func TestFilters(t *testing.T) {
 
 // TestFollowWhileThousandsAppend starts followers at all times of a busy log: none misses or repeats an event.
 func TestFollowWhileThousandsAppend(t *testing.T) {
-	const writers, each = 8, 400
+	const writers, each = 8, 250
 	log, err := pebblelog.Open(t.TempDir(), pebblelog.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -501,7 +501,13 @@ func invoke(s *Server, number int, call *fed) error {
 		for _, m := range d.Methods {
 			runs = append(runs, func() error {
 				ctx := grpc.NewContextWithServerTransportStream(call.ctx, transport{"/" + d.ServiceName + "/" + m.MethodName})
-				_, err := m.Handler(s, ctx, call.RecvMsg, s.admitUnary)
+				decode := func(m any) error {
+					if err := call.RecvMsg(m); err != io.EOF {
+						return err
+					}
+					return status.Error(codes.Internal, "no message") // as the transport does
+				}
+				_, err := m.Handler(s, ctx, decode, s.admitUnary)
 				return err
 			})
 		}

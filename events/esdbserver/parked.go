@@ -261,7 +261,7 @@ func (g *group) forget(ctx context.Context) error {
 func (g *group) erase() {
 	ctx, cancel := context.WithTimeout(g.s.end, groupPatience)
 	defer cancel()
-	if err := g.forget(ctx); err != nil {
+	if err := g.forget(ctx); err != nil && g.s.end.Err() == nil {
 		g.s.cfg.Logger.Warn("dropped group left traces", "source", sourceName(g.source), "group", g.name, "error", err)
 	}
 }
