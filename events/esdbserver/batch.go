@@ -38,8 +38,9 @@ type batches struct {
 	work sync.WaitGroup
 	last map[string]chan struct{} // of each stream with appends under way: closed when the last one is done
 
-	mu     sync.Mutex // guards last and sending
-	broken error      // why sending failed
+	mu       sync.Mutex // guards last, sending and what follows
+	broken   error      // why sending failed
+	finished bool       // no more appends begin
 }
 
 // batch is one append as it comes in.
@@ -59,12 +60,27 @@ func (s *Server) batchAppend(ss *batchStream) error {
 		s: s, ss: ss, ctx: ctx, open: make(map[events.ID]*batch),
 		room: semaphore.NewWeighted(batchBytes + batchWeight), last: make(map[string]chan struct{}),
 	}
-	defer b.work.Wait()
+	defer b.finish()
+	heard := make(chan error, 1)
+	s.work.Go(func() { heard <- b.listen() }) // ends with the call
+	select {
+	case err := <-heard:
+		b.finish()
+		if err == nil {
+			err = b.failure()
+		}
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// listen takes batches until there are no more.
+func (b *batches) listen() error {
 	for {
-		m, err := ss.Recv()
+		m, err := b.ss.Recv()
 		if err == io.EOF {
-			b.work.Wait()
-			return b.failure()
+			return nil
 		}
 		if err != nil {
 			return err
@@ -76,6 +92,14 @@ func (s *Server) batchAppend(ss *batchStream) error {
 			return err
 		}
 	}
+}
+
+// finish begins no more appends and waits for those under way.
+func (b *batches) finish() {
+	b.mu.Lock()
+	b.finished = true
+	b.mu.Unlock()
+	b.work.Wait()
 }
 
 // take adds a message to its batch, and sends the batch on its way when that is complete.
@@ -146,9 +170,12 @@ func (b *batches) start(id *esdbv1.UUID, t *batch) error {
 	}
 	done := make(chan struct{})
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.finished {
+		return context.Canceled
+	}
 	before := b.last[t.stream]
 	b.last[t.stream] = done
-	b.mu.Unlock()
 	b.work.Go(func() {
 		defer b.room.Release(weight)
 		if before != nil {

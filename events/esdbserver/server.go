@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -98,14 +99,29 @@ func (s *Server) Serve(l net.Listener) error {
 	return ErrClosed
 }
 
-// Close ends every call, closes listeners and connections and waits for all of it. Appends under way are told to the log;
-// their callers may not hear of the outcome.
+// closePatience is how long Close waits for calls that have an end of their own.
+const closePatience = 3 * time.Second
+
+// Close takes no more calls, ends those that last, waits for the others and then cuts off who is left. An append that
+// is cut off may have been written.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
 	s.stop()
-	s.grpc.Stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.grpc.GracefulStop()
+	}()
+	patience := time.NewTimer(closePatience)
+	defer patience.Stop()
+	select {
+	case <-done:
+	case <-patience.C:
+		s.grpc.Stop()
+		<-done
+	}
 	s.work.Wait()
 	return nil
 }
