@@ -378,3 +378,62 @@ func TestWrongBulks(t *testing.T) {
 		t.Errorf("after all that there is %v", got)
 	}
 }
+
+// TestBulkPastOnePage: a call takes as many as its limit says, over the pages of the list, and none twice.
+func TestBulkPastOnePage(t *testing.T) {
+	w := operatortest.Start(t, guarded())
+	module, alice := w.Module(t), dial(w, "alice")
+	var all []string
+	for range 5 {
+		all = append(all, die(t, w, alice, payloads(module, slices.Repeat([]string{"x"}, 125)...)...)...)
+	}
+	filter := &operatorv1.DiscardDeadLettersRequest_Filter{Filter: &operatorv1.DeadLetterFilter{Module: module}}
+	first, err := alice.DiscardDeadLetters(t.Context(), &operatorv1.DiscardDeadLettersRequest{Which: filter, Reason: "junk", Limit: 600})
+	if err != nil || first.Matched != 600 || first.NextPageToken == "" {
+		t.Fatal(first.GetMatched(), err)
+	}
+	rest, err := alice.DiscardDeadLetters(t.Context(), &operatorv1.DiscardDeadLettersRequest{Which: filter, Reason: "junk", PageToken: first.NextPageToken})
+	if err != nil || rest.Matched != 25 || rest.NextPageToken != "" {
+		t.Fatal(rest.GetMatched(), err)
+	}
+	var done []string
+	for _, o := range append(first.Outcomes, rest.Outcomes...) {
+		if o.Code != 0 {
+			t.Fatal(o)
+		}
+		done = append(done, o.Id)
+	}
+	if !slices.Equal(sorted(done...), sorted(all...)) {
+		t.Error("others were discarded than had died")
+	}
+	if left := letters(t, alice, nil); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+// TestBulkEndsWithItsCaller: nothing more is begun when the caller has gone.
+func TestBulkEndsWithItsCaller(t *testing.T) {
+	w := operatortest.Start(t, guarded())
+	module, root := w.Module(t), dial(w, "root")
+	ids := die(t, w, root, payloads(module, slices.Repeat([]string{"x"}, 200)...)...)
+	w.Do(operatortest.Hold)
+	d := &door{Orchestrator: w.Host}
+	api, ctx := inside(t, w, d)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var begun atomic.Int64
+	leave := func(cmd *eventv1.Command) error {
+		if cmd.GetRequeueJob() != nil && begun.Add(1) == 10 {
+			cancel()
+		}
+		return nil
+	}
+	d.stop.Store(&leave)
+	_, err := api.RequeueDeadLetters(ctx, &operatorv1.RequeueDeadLettersRequest{Which: requeueIDs(ids...), Reason: "r"})
+	if code, _, _ := operator.Refusal(err); code != connect.CodeCanceled {
+		t.Errorf("ended with %v", err)
+	}
+	if n := begun.Load(); n > 10+64 {
+		t.Errorf("%d were begun although the caller left after 10", n)
+	}
+}
