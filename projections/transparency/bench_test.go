@@ -31,7 +31,7 @@ func BenchmarkApply(b *testing.B) {
 	}
 	for name, dir := range map[string]string{"memory": "", "disk": b.TempDir()} {
 		b.Run(name, func(b *testing.B) {
-			tree := open(b, dir, nil, Options{})
+			tree := open(b, dir, new(slate), Options{})
 			b.ReportAllocs()
 			n, begun := 0, cpu(b)
 			for b.Loop() {

@@ -5,7 +5,9 @@
 // was changed, moved, inserted or removed after a checkpoint is found by Verify and named as far as the hash tiles say,
 // and that nothing is signed over a history that a kept checkpoint contradicts. It cannot promise more than what lies
 // outside: whoever holds the folder and the server's key can forge both anew, which only a checkpoint that was copied
-// elsewhere shows; and what was written since the last checkpoint is compared with the tiles alone.
+// elsewhere shows; and what was written since the last checkpoint is compared with the tiles alone. The tree signs what
+// it has seen: a record that is changed afterwards does not change what is signed next, and is found by whoever reads
+// the log again: Verify, a proof of that record, or a rebuild.
 //
 // # Leaves
 //

@@ -110,7 +110,7 @@ func TestKill9(t *testing.T) {
 func TestOneWriter(t *testing.T) {
 	dir := t.TempDir()
 	s := newSlate(300)
-	tree := open(t, dir, nil, Options{})
+	tree := open(t, dir, new(slate), Options{})
 	if _, err := Open(t.Context(), dir, s, testKey(1), Options{Logger: quiet}); !errors.Is(err, ErrLocked) {
 		t.Errorf("second writer: %v", err)
 	}

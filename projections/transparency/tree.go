@@ -283,7 +283,11 @@ func (t *Tree) begin() {
 	t.cache.clear()
 }
 
-// Close writes down what was taken in, signs a last checkpoint, and ends. The runner must have ended.
+// closePatience is how long Close reads what the runner has not handed over.
+const closePatience = 3 * time.Second
+
+// Close takes in what the log has got since the runner ended, writes it down, signs a last checkpoint, and ends. The
+// runner must have ended, and the log should still be open.
 func (t *Tree) Close() error {
 	t.mu.Lock()
 	if t.closed {
@@ -299,10 +303,36 @@ func (t *Tree) Close() error {
 	defer t.mu.Unlock()
 	var err error
 	if t.key != nil && t.stopped == nil {
+		t.catchUp()
+	}
+	if t.key != nil && t.stopped == nil {
 		err = t.settle()
 	}
 	t.healing.Lock()
 	defer t.healing.Unlock()
 	t.gone = true
 	return errors.Join(err, t.dir.close())
+}
+
+// catchUp takes in what there is, as far as there is time. The rest is for the next start.
+func (t *Tree) catchUp() {
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	err := scan(ctx, t.log, t.at, 0, func(records []events.Record, hashes []tlog.Hash) error {
+		for i := range records {
+			t.add(hashes[i], records[i].Pos)
+			if err := t.check(); err != nil {
+				t.stop(err)
+				return err
+			}
+			t.at = records[i].Pos
+		}
+		if t.live.size-t.written > t.opts.MaxPending {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && t.stopped == nil {
+		t.opts.Logger.Debug("last records are left for the next start", "error", err)
+	}
 }

@@ -93,7 +93,7 @@ func (s *slate) grow(t testing.TB, tree *Tree, upTo int) error {
 func signedTree(t testing.TB, s *slate, sizes ...int) *memory {
 	t.Helper()
 	m := newMemory()
-	tree := open(t, "", nil, Options{folder: m, SignEvery: 1 << 40, SignAfter: 1 << 60})
+	tree := open(t, "", new(slate), Options{folder: m, SignEvery: 1 << 40, SignAfter: 1 << 60})
 	tree.log = s
 	for _, n := range sizes {
 		if err := s.grow(t, tree, n); err != nil {

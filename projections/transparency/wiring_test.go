@@ -58,7 +58,7 @@ func feed(t testing.TB, tree *Tree, log events.Log) error {
 	return nil
 }
 
-func open(t testing.TB, dir string, log events.Log, o Options) *Tree {
+func open(t testing.TB, dir string, log Log, o Options) *Tree {
 	t.Helper()
 	o.Logger = quiet
 	tree, err := Open(t.Context(), dir, log, testKey(1), o)
