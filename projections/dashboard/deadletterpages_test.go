@@ -133,8 +133,12 @@ func TestDeadLetterIsEdited(t *testing.T) {
 	id := s.plant.deadLetter(nil)
 	s.settle()
 	for _, wrong := range [][]string{
-		{"reason", "r", "fuel_limit", "1000000"}, {"reason", "r", "fuel_limit", "-5"}, {"reason", "r", "min_tier", "300"},
-		{"reason", "r", "module", "xx"}, {"reason", "r", "priority", "high"}, {"fuel_limit", "7"},
+		{"reason", "r", "fuel_limit", "1000000"},
+		{"reason", "r", "fuel_limit", "-5"},
+		{"reason", "r", "min_tier", "300"},
+		{"reason", "r", "module", "xx"},
+		{"reason", "r", "priority", "high"},
+		{"fuel_limit", "7"},
 	} {
 		if a := s.post(linkDeadLetter(id)+"/edit", wrong...); a.path != linkDeadLetter(id) || !strings.Contains(a.body, "flash refused") {
 			t.Errorf("%v: %s", wrong, a.path)

@@ -8,8 +8,6 @@ import (
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
-func linkDeadLetter(id string) string { return linkDeadLetters() + "/" + id }
-
 func (d *Dashboard) deadLetterPages() []page {
 	return []page{
 		{name: "deadletters", route: "/deadletters", title: "Dead letters", nav: "deadletters", live: true, view: d.deadLetters},
@@ -34,7 +32,7 @@ type deadLetterLine struct {
 	ID, Href string
 	Reason   badge
 	Detail   string
-	Kind     string
+	Kind     string // but the usual one
 	Tenant   string
 	Of       string
 	OfHref   string
@@ -128,7 +126,10 @@ func (d *Dashboard) deadLetters(ctx context.Context, q *ask) (any, error) {
 func newDeadLetterLine(r *readmodel.DeadLetter) deadLetterLine {
 	l := deadLetterLine{
 		ID: r.Job, Href: linkDeadLetter(r.Job), Reason: badge{toneDead, enumText(r.Reason)}, Detail: clip(plain(r.Detail), maxCell),
-		Kind: enumText(r.Kind), Tenant: clip(plain(r.Tenant), maxCell), Of: "–", Attempts: thousands(r.Attempts), Round: thousands(r.Round), At: when(r.At),
+		Tenant: clip(plain(r.Tenant), maxCell), Of: "–", Attempts: thousands(r.Attempts), Round: thousands(r.Round), At: when(r.At),
+	}
+	if r.Kind != eventv1.JobKind_JOB_KIND_STANDARD {
+		l.Kind = enumText(r.Kind)
 	}
 	if r.Pipeline != "" {
 		l.Of, l.OfHref = fmt.Sprintf("chunk %d of %s", r.Chunk, shortID(r.Pipeline)), linkPipeline(r.Pipeline)

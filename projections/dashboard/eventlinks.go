@@ -61,7 +61,7 @@ func relatives(of decoded, near []decoded) (causes, effects []relative) {
 		case first && slices.Contains(mine[:], other):
 			effects = append(effects, relative{x, "told by this decision"})
 		case first && isEffect(other, command):
-			causes = append(causes, relative{x, "told this entity"})
+			causes = append(causes, relative{x, "told it"})
 		default:
 			if how := leadsTo(x, of); how != "" {
 				causes = append(causes, relative{x, how})

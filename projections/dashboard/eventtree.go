@@ -65,6 +65,9 @@ func fieldLeaf(f protoreflect.FieldDescriptor, v protoreflect.Value, depth int, 
 		return valueLeaf(name, f, v, depth, left)
 	}
 	list := v.List()
+	if plainList(f) {
+		return numbersLeaf(name, f, list, left)
+	}
 	out := leaf{Name: name, Kind: "list", Text: strconv.Itoa(list.Len())}
 	for i := range list.Len() {
 		if i == treeWidth || *left <= 0 {
@@ -73,6 +76,31 @@ func fieldLeaf(f protoreflect.FieldDescriptor, v protoreflect.Value, depth int, 
 		}
 		out.Leaves = append(out.Leaves, valueLeaf(strconv.Itoa(i), f, list.Get(i), depth, left))
 	}
+	return out
+}
+
+// plainList reports whether the elements of a list are short enough to stand in one line.
+func plainList(f protoreflect.FieldDescriptor) bool {
+	switch f.Kind() {
+	case protoreflect.MessageKind, protoreflect.GroupKind, protoreflect.BytesKind, protoreflect.StringKind:
+		return false
+	}
+	return true
+}
+
+func numbersLeaf(name string, f protoreflect.FieldDescriptor, list protoreflect.List, left *int) leaf {
+	var texts []string
+	out := leaf{Name: name}
+	for i := range list.Len() {
+		if i == treeWidth {
+			texts = append(texts, fmt.Sprintf("and %d more", list.Len()-i))
+			break
+		}
+		v := valueLeaf("", f, list.Get(i), 0, left)
+		out.Kind = v.Kind
+		texts = append(texts, v.Text)
+	}
+	out.Text = strings.Join(texts, ", ")
 	return out
 }
 

@@ -117,7 +117,7 @@ func jobFacts(j *readmodel.Job, q *ask) []fact {
 	spec := j.Spec
 	facts := []fact{
 		{"Submitted", when(j.Submitted)},
-		{"Took", tookCell(j, q.Now)},
+		tookFact(j, q.Now),
 		{"Kind", text(enumText(j.Kind))},
 		{"Tenant", linked(j.Tenant, list(linkJobs(), "tenant", j.Tenant))},
 		{"Module", hexCell(j.Module, list(linkJobs(), "module", fmt.Sprintf("%x", j.Module)))},
@@ -141,13 +141,13 @@ func jobFacts(j *readmodel.Job, q *ask) []fact {
 	return facts
 }
 
-func tookCell(j *readmodel.Job, now time.Time) cell {
+func tookFact(j *readmodel.Job, now time.Time) fact {
 	if j.Decided.IsZero() {
-		return text("open for " + lasting(max(0, now.Sub(j.Submitted))))
+		return fact{"Open for", duration(max(0, now.Sub(j.Submitted)).Truncate(time.Second))}
 	}
 	c := duration(j.Decided.Sub(j.Submitted))
 	c.Title = exact(j.Decided)
-	return c
+	return fact{"Took", c}
 }
 
 func labelFacts(spec *eventv1.JobSpec) []fact {

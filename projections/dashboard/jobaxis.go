@@ -150,6 +150,9 @@ type axisTick struct {
 	Break bool
 }
 
+// End says that the text lies before the mark: behind it is no room.
+func (t axisTick) End() bool { return t.At > 82 }
+
 // tickSteps are round lengths of time.
 var tickSteps = []time.Duration{
 	time.Microsecond, 2 * time.Microsecond, 5 * time.Microsecond, 10 * time.Microsecond, 20 * time.Microsecond, 50 * time.Microsecond,
@@ -163,7 +166,7 @@ var tickSteps = []time.Duration{
 
 const (
 	wantTicks = 4
-	tickRoom  = 14.0 // that a tick's text needs
+	tickRoom  = 18.0 // that a tick's text needs
 )
 
 // ticks are the marks to draw: round times since the beginning, and the breaks.
@@ -183,14 +186,18 @@ func (a axis) ticks() []axisTick {
 	}
 	var ticks []axisTick
 	add := func(t axisTick) {
-		if n := len(ticks); t.At <= 100-tickRoom/2 && (n == 0 || t.At-ticks[n-1].At >= tickRoom) {
+		room := tickRoom
+		if t.End() {
+			room = 2 * tickRoom // two texts lie between the marks
+		}
+		if n := len(ticks); (t.Break || t.At <= 100-tickRoom/2) && (n == 0 || t.At-ticks[n-1].At >= room) {
 			ticks = append(ticks, t)
 		}
 	}
 	for _, p := range a.pieces {
 		if p.cut {
 			middle := (p.from + p.to) / 2
-			for n := len(ticks); n > 0 && !ticks[n-1].Break && middle-ticks[n-1].At < tickRoom; n-- {
+			for n := len(ticks); n > 0 && !ticks[n-1].Break && middle-ticks[n-1].At < 2*tickRoom; n-- {
 				ticks = ticks[:n-1]
 			}
 			add(axisTick{middle, lasting(microsecondsLong(p.toUs - p.fromUs)), true})

@@ -130,6 +130,12 @@ func (d *Dashboard) jobHistory(ctx context.Context, q *ask, j *readmodel.Job) (h
 		h.More = fmt.Sprintf("The newest %d records are shown; the download holds all of them.", len(all))
 	}
 	cut := redactorOf(q.Viewer, j.ID, j.State)
+	decisions := map[events.CommandID]time.Time{}
+	for i := range all {
+		if at := decidedAt(&all[i]); !at.IsZero() {
+			decisions[all[i].ID.Command()] = at
+		}
+	}
 	if !oldest {
 		slices.Reverse(all)
 	}
@@ -140,7 +146,7 @@ func (d *Dashboard) jobHistory(ctx context.Context, q *ask, j *readmodel.Job) (h
 			records = append(records, recordJSON(&all[i]))
 			continue
 		}
-		h.Lines = append(h.Lines, newHistoryLine(&all[i], j.Submitted, q.Viewer.Staff()))
+		h.Lines = append(h.Lines, newHistoryLine(&all[i], decisions[all[i].ID.Command()], j.Submitted, q.Viewer.Staff()))
 	}
 	if h.How == "json" {
 		h.JSON = indentJSON(records)
@@ -148,16 +154,17 @@ func (d *Dashboard) jobHistory(ctx context.Context, q *ask, j *readmodel.Job) (h
 	return h, nil
 }
 
-func newHistoryLine(d *decoded, begin time.Time, staff bool) historyLine {
+// newHistoryLine tells one record. At is when its decision was taken; zero: the record does not say.
+func newHistoryLine(d *decoded, at, begin time.Time, staff bool) historyLine {
+	if at.IsZero() {
+		at = d.Time
+	}
 	l := historyLine{
-		Key: fmt.Sprintf("%d", uint64(d.Pos)), At: d.Time, Since: "+" + lasting(max(0, d.Time.Sub(begin))), Where: "job", Type: d.Type, Tone: toneQuiet,
+		Key: fmt.Sprintf("%d", uint64(d.Pos)), At: at, Since: "+" + lasting(max(0, at.Sub(begin))), Where: "job", Type: d.Type, Tone: toneQuiet,
 		Words: saying{say("bytes that this version cannot read")},
 	}
 	if _, slot, ok := slotOfStream(d.Stream); ok {
 		l.Where = fmt.Sprintf("slot %d", slot)
-	}
-	if at := decidedAt(d); !at.IsZero() {
-		l.At, l.Since = at, "+"+lasting(max(0, at.Sub(begin)))
 	}
 	if d.Fact != nil {
 		l.Tone, l.Words = factTone(d.Fact), tell(d.Fact)
@@ -180,11 +187,6 @@ func decidedAt(d *decoded) time.Time {
 		return time.UnixMicro(us)
 	}
 	return time.Time{}
-}
-
-// linkRecord leads to one record.
-func linkRecord(stream string, rev uint64) string {
-	return fmt.Sprintf("%s/%d", linkStream(stream), rev)
 }
 
 // shownRecord is a record as JSON.

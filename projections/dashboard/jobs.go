@@ -183,7 +183,7 @@ func titleCase(s string) string {
 func (d *Dashboard) jobs(ctx context.Context, q *ask) (any, error) {
 	f := workFilterOf(q)
 	v := &jobsView{Filter: f.form(q, "tenant", "pipeline", "worker", "module")}
-	v.Jobs = table{Caption: "Jobs", Columns: columns("Job", "State", "Kind", "Tenant", "Results#", "Attempts#", "Submitted", "Took#")}
+	v.Jobs = table{Caption: "Jobs", Columns: columns("Job", "State", "Tenant", "Results#", "Attempts#", "Submitted", "Took#")}
 	v.Jobs.Empty = emptyJobs(q)
 	query := readmodel.JobQuery{
 		Tenants: f.Tenants, Pipeline: f.Pipeline, Module: f.Module, Worker: f.Worker, Kinds: f.Kinds, Since: f.Since,
@@ -316,5 +316,9 @@ func jobCells(j *readmodel.JobRow, now time.Time) []cell {
 	if !j.Decided.IsZero() {
 		took = duration(j.Decided.Sub(j.Submitted))
 	}
-	return []cell{id, st, text(enumText(j.Kind)), text(j.Tenant), results, count(j.Attempts), when(j.Submitted), took}
+	whose := text(j.Tenant)
+	if j.Kind != eventv1.JobKind_JOB_KIND_STANDARD {
+		whose = whose.with(enumText(j.Kind))
+	}
+	return []cell{id, st, whose, results, count(j.Attempts), when(j.Submitted), took}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/projections/readmodel"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
@@ -244,8 +245,12 @@ func attemptsTable(j *readmodel.Job, staff bool) table {
 			who.Href = ""
 		}
 		b := outcomeBadge(&a.Attempt)
+		slot := text(fmt.Sprintf("%d · attempt %d", a.Slot, a.Attempt.Attempt)).with(fmt.Sprintf("round %d, wave %d", a.Round, a.Wave))
+		if staff {
+			slot.Href = linkStream(actors.SlotAddress(j.ID, a.Slot).Stream())
+		}
 		t.add(fmt.Sprintf("attempt-%d-%d", a.Slot, a.Attempt.Attempt),
-			text(fmt.Sprintf("%d · attempt %d", a.Slot, a.Attempt.Attempt)).with(fmt.Sprintf("round %d, wave %d", a.Round, a.Wave)), who,
+			slot, who,
 			cell{Badge: &b}.with(a.Detail), sinceCell(j.Submitted, a.Dispatched), sinceCell(a.Dispatched, a.Acked), sinceCell(a.Dispatched, a.Ended))
 	}
 	return t

@@ -34,6 +34,14 @@ func linkStream(stream string) string { return "/events/streams/" + url.PathEsca
 // linkEvent leads to one event of the whole log.
 func linkEvent(pos events.Position) string { return fmt.Sprintf("/events/%d", uint64(pos)) }
 
+// linkRecord leads to one event of a stream.
+func linkRecord(stream string, rev uint64) string {
+	return fmt.Sprintf("%s/%d", linkStream(stream), rev)
+}
+
+// linkDeadLetter leads to a job as a dead letter.
+func linkDeadLetter(id string) string { return linkDeadLetters() + "/" + url.PathEscape(id) }
+
 // list adds a query to a list's path. Pairs with empty values are left out.
 func list(path string, pairs ...string) string {
 	q := url.Values{}

@@ -155,6 +155,9 @@ func pipelineFacts(p *readmodel.Pipeline, now time.Time) []fact {
 		{"Stages", count(p.Stages)},
 		{"Failed chunks", count(p.Failed).with(fmt.Sprintf("%d tolerated", p.Spec.GetMaxFailures()))},
 	}
+	if p.Ended.IsZero() {
+		facts[1] = fact{"Running for", duration(max(0, now.Sub(p.Submitted)).Truncate(time.Second))}
+	}
 	if p.OutputBytes > 0 {
 		facts = append(facts, fact{"Output", bytesCell(p.OutputBytes)})
 	}
