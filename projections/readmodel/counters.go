@@ -120,7 +120,7 @@ func (b *batch) writeSeries(ctx context.Context) error {
 	}
 	o := &b.s.opts
 	for _, keep := range []struct{ step, seconds int64 }{
-		{stepSecond, int64(o.Seconds.Seconds())}, {stepMinute, int64(o.Minutes.Seconds())}, {stepHour, int64(o.Hours.Seconds())},
+		{stepSecond, int64(o.PerSecond.Seconds())}, {stepMinute, int64(o.PerMinute.Seconds())}, {stepHour, int64(o.PerHour.Seconds())},
 	} {
 		if err := b.s.w.run(ctx, trimSeries, keep.step, newest-keep.seconds); err != nil {
 			return err

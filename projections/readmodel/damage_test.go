@@ -99,7 +99,7 @@ func TestAFolderIsNoDatabase(t *testing.T) {
 // TestDamageWhileItRuns: bytes of the file change under an open model. Writer or reader finds it, and the rows are built
 // anew; nobody is shown an internal error for good.
 func TestDamageWhileItRuns(t *testing.T) {
-	w := played(13, 4000)
+	w := played(13, 2500)
 	want := wanted(t, w)
 	half := len(w.records) / 2
 	for _, finder := range []string{"writer", "reader"} {
@@ -152,7 +152,7 @@ func scribble(t *testing.T, path string) {
 // TestKilled: the files as they are on the disk at any moment, copied while batches are written, resume without a gap or
 // a repeat.
 func TestKilled(t *testing.T) {
-	w := played(14, 3000)
+	w := played(14, 1500)
 	want := wanted(t, w)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "rows.db")
@@ -160,7 +160,7 @@ func TestKilled(t *testing.T) {
 	moments := 0
 	for i := 0; i < len(w.records); i += 211 {
 		apply(t, m, w.records[i:min(i+211, len(w.records))])
-		if i/211%6 != 3 {
+		if i/211%4 != 3 {
 			continue
 		}
 		moments++
@@ -184,12 +184,12 @@ func TestKilled(t *testing.T) {
 
 // TestTornWAL: a write-ahead log that ends anywhere gives an earlier place, never a wrong one.
 func TestTornWAL(t *testing.T) {
-	w := played(15, 1200)
+	w := played(15, 700)
 	want := wanted(t, w)
 	path := filepath.Join(t.TempDir(), "rows.db")
 	m := openFor(t, w.records, path, quiet)
-	for i := 0; i < len(w.records); i += 400 {
-		apply(t, m, w.records[i:min(i+400, len(w.records))])
+	for i := 0; i < len(w.records); i += 250 {
+		apply(t, m, w.records[i:min(i+250, len(w.records))])
 	}
 	info, err := os.Stat(path + "-wal")
 	must(t, err)

@@ -28,17 +28,18 @@ const (
 	walkJobsModule   = `SELECT seq FROM jobs INDEXED BY jobs_module WHERE module = ?9 AND state = ?10` + jobRest + jobOrder
 	walkJobsPipeline = `SELECT seq FROM jobs INDEXED BY jobs_pipeline WHERE pipeline <> '' AND pipeline = ?9 AND state = ?10` + jobRest + jobOrder
 
-	// walkJobsWorker shows a job where the worker got it last; ?9 worker, ?10 states, ?11 pipeline.
+	// walkJobsWorker shows a job where the worker got it last; ?9 worker, ?10 states, ?11 pipeline. The plus signs keep
+	// SQLite from looking for a later hand-over among all of the worker's instead of among the job's.
 	walkJobsWorker = `SELECT a.seq, j.seq FROM attempts a INDEXED BY attempts_worker CROSS JOIN jobs j ON j.seq = a.job
 		WHERE a.worker = ?9 AND a.seq < ?1 AND a.seq >= ?2
-		AND NOT EXISTS (SELECT 1 FROM attempts b WHERE b.job = a.job AND b.worker = ?9 AND b.seq > a.seq)
+		AND NOT EXISTS (SELECT 1 FROM attempts b WHERE b.job = a.job AND +b.worker = ?9 AND +b.seq > a.seq)
 		AND (?10 >> j.state) & 1 AND (?11 IS NULL OR j.pipeline = ?11)
 		AND (?4 >> j.kind) & 1 AND (?5 IS NULL OR j.tenant IN (SELECT value FROM json_each(?5))) AND (?6 IS NULL OR j.module = ?6)
 		AND j.submitted >= ?7 AND j.submitted < ?8
 		ORDER BY a.seq DESC LIMIT ?3`
 	countJobsWorker = `SELECT state, count(*) FROM (SELECT j.state AS state FROM attempts a INDEXED BY attempts_worker CROSS JOIN jobs j ON j.seq = a.job
 		WHERE a.worker = ?9 AND a.seq < ?1 AND a.seq >= ?2
-		AND NOT EXISTS (SELECT 1 FROM attempts b WHERE b.job = a.job AND b.worker = ?9 AND b.seq > a.seq)
+		AND NOT EXISTS (SELECT 1 FROM attempts b WHERE b.job = a.job AND +b.worker = ?9 AND +b.seq > a.seq)
 		AND (?10 >> j.state) & 1 AND (?11 IS NULL OR j.pipeline = ?11)
 		AND (?4 >> j.kind) & 1 AND (?5 IS NULL OR j.tenant IN (SELECT value FROM json_each(?5))) AND (?6 IS NULL OR j.module = ?6)
 		AND j.submitted >= ?7 AND j.submitted < ?8

@@ -79,7 +79,7 @@ func (m *Model) beginAnew(ctx context.Context, path string) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.place.goal, err = m.head(ctx)
+	s.goal, err = m.head(ctx)
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -112,7 +112,7 @@ func (m *Model) resumeRebuild(ctx context.Context) error {
 	if _, err := os.Stat(m.rebuildPath()); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if m.current.place.position == 0 { // nothing to answer from meanwhile
+	if m.current.position() == 0 { // nothing to answer from meanwhile
 		return remove(m.rebuildPath())
 	}
 	next, err := openStore(ctx, m.rebuildPath(), m.log, m.opts)
@@ -122,7 +122,7 @@ func (m *Model) resumeRebuild(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	next.place.goal = max(next.place.goal, m.current.place.position)
+	next.goal = max(next.goal, m.current.position())
 	m.next = next
 	return nil
 }
@@ -158,7 +158,7 @@ func (m *Model) Batch() projections.Batch {
 func (m *Model) Position() events.Position {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.target().place.position
+	return m.target().position()
 }
 
 // target is the database that is being written. It must be called with the lock held.
@@ -222,7 +222,7 @@ func (m *Model) Lost() <-chan struct{} {
 func (m *Model) Rebuilding() bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.next != nil || m.current.place.position < m.current.place.goal
+	return m.next != nil || m.current.position() < m.current.goal
 }
 
 // Partial reports whether queries answer from a database that has not reached the place where the log was when it was
@@ -230,7 +230,7 @@ func (m *Model) Rebuilding() bool {
 func (m *Model) Partial() bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.current.place.position < m.current.place.goal
+	return m.current.position() < m.current.goal
 }
 
 // read runs a question on the rows of one place.
@@ -244,6 +244,9 @@ func (m *Model) read(ctx context.Context, question func(*conn) error) error {
 	err := s.read(ctx, question)
 	if damaged(err) {
 		m.suspicion(s)
+	}
+	if errors.Is(err, ErrNotFound) && s.position() < s.goal {
+		return ErrRebuilding
 	}
 	return err
 }

@@ -100,7 +100,7 @@ func played(seed uint64, steps int) *world {
 // of one event at a time.
 func TestCutsDoNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := played(rapid.Uint64().Draw(t, "world"), rapid.IntRange(1, 300).Draw(t, "steps"))
+		w := played(rapid.Uint64().Draw(t, "world"), rapid.IntRange(1, 150).Draw(t, "steps"))
 		one := openFor(t, w.records, "", Options{})
 		for i := range w.records {
 			apply(t, one, w.records[i:i+1])

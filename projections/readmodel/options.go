@@ -18,9 +18,9 @@ type Options struct {
 	Workers int
 	// Sessions is how many sessions of each worker are kept. Default: 100.
 	Sessions int
-	// Seconds, Minutes and Hours are for how long the throughput is kept in steps of that size.
+	// PerSecond, PerMinute and PerHour are for how long the throughput is kept in steps of that size.
 	// Defaults: 6 hours, 14 days, 5 years.
-	Seconds, Minutes, Hours time.Duration
+	PerSecond, PerMinute, PerHour time.Duration
 	// Readers is how many pages are read at the same time. Default: 4.
 	Readers int
 	// Logger hears of databases that had to be built anew. Default: slog.Default().
@@ -39,7 +39,7 @@ func (o Options) withDefaults() Options {
 	for _, d := range []struct {
 		v   *time.Duration
 		def time.Duration
-	}{{&o.Seconds, 6 * time.Hour}, {&o.Minutes, 14 * 24 * time.Hour}, {&o.Hours, 5 * 365 * 24 * time.Hour}} {
+	}{{&o.PerSecond, 6 * time.Hour}, {&o.PerMinute, 14 * 24 * time.Hour}, {&o.PerHour, 5 * 365 * 24 * time.Hour}} {
 		if *d.v <= 0 {
 			*d.v = d.def
 		}

@@ -86,6 +86,9 @@ func TestPlans(t *testing.T) {
 			continue
 		}
 		for _, step := range plan {
+			if strings.HasPrefix(step, "SEARCH b ") && !strings.HasPrefix(step, "SEARCH b USING PRIMARY KEY (job=?)") {
+				t.Errorf("%s looks for later hand-overs in the wrong place: %q", name, step)
+			}
 			if grows.MatchString(step) && !reads[name] {
 				t.Errorf("%s reads a whole table: %q\n%s", name, plan, text)
 			}

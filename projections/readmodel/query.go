@@ -13,8 +13,8 @@ var (
 	ErrPage     = errors.New("malformed place in a list")
 	ErrNotFound = errors.New("not found, or forgotten")
 	ErrQuery    = errors.New("query asks for too much at once")
-	// ErrRebuilding says that a rebuild is under way and has not reached the place yet that the log had when it
-	// began. Queries answer all the same, from the rows that are there; see Rebuilding.
+	// ErrRebuilding is the answer instead of ErrNotFound while the rows are not complete: see Partial. Lists and counts
+	// answer from the rows there are.
 	ErrRebuilding = errors.New("read model is being rebuilt")
 	ErrClosed     = errors.New("read model is closed")
 )

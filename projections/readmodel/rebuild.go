@@ -35,7 +35,7 @@ func (m *Model) Reset(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read model: %w", err)
 	}
-	next.place.goal = m.current.place.position
+	next.goal = m.current.position()
 	m.next = next
 	return nil
 }
@@ -43,7 +43,7 @@ func (m *Model) Reset(ctx context.Context) error {
 // finishRebuild puts a rebuild that has reached its goal in the place of what it was to replace.
 func (m *Model) finishRebuild(ctx context.Context) error {
 	m.mu.RLock()
-	done := m.next != nil && m.next.place.position >= m.next.place.goal
+	done := m.next != nil && m.next.position() >= m.next.goal
 	m.mu.RUnlock()
 	if !done {
 		return nil
@@ -73,7 +73,7 @@ func (m *Model) finishRebuild(ctx context.Context) error {
 		m.closed = true // there is nothing to answer from
 		return fmt.Errorf("read model: %w", err)
 	}
-	if m.current.place.position == 0 {
+	if m.current.position() == 0 {
 		return errLost
 	}
 	return nil
@@ -111,11 +111,11 @@ func (m *Model) replace(ctx context.Context, s *store, why error) error {
 	}
 	switch {
 	case s == m.next:
-		begun.place.goal = max(begun.place.goal, m.current.place.position)
+		begun.goal = max(begun.goal, m.current.position())
 		m.next = begun
 	case m.next != nil: // the rebuild goes on and will take its place
 		m.current = begun
-		m.next.place.goal = max(m.next.place.goal, s.place.position)
+		m.next.goal = max(m.next.goal, s.position())
 	default:
 		m.current = begun
 	}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/projections"
@@ -25,8 +26,11 @@ type store struct {
 	path string // empty: in memory
 	opts Options
 
-	w     *conn // the writer's
-	place place // of the writer
+	goal events.Position // where the rows are complete; written with the model's lock held
+
+	w       *conn         // the writer's
+	place   place         // of the writer
+	reached atomic.Uint64 // the place's position, for everybody
 	// What the writer knows of the rows; only good for as long as every transaction succeeds.
 	jobs      cache[string, *job]
 	pipelines cache[string, *pipeline]
@@ -164,9 +168,11 @@ func (s *store) readPlace(ctx context.Context) error {
 	_, err := s.w.one(ctx, "SELECT position, ordinal, stream, rev, at, id, goal FROM place", nil, func(r row) {
 		s.place = place{
 			position: events.Position(r.int(0)), ordinal: r.int(1), stream: r.text(2), rev: uint64(r.int(3)),
-			at: events.Position(r.int(4)), goal: events.Position(r.int(6)),
+			at: events.Position(r.int(4)),
 		}
 		copy(s.place.id[:], r.blob(5))
+		s.goal = events.Position(r.int(6))
+		s.reached.Store(uint64(s.place.position))
 	})
 	return err
 }
@@ -233,6 +239,9 @@ func remove(path string) error {
 	return err
 }
 
+// position is the place up to which everything is in the rows.
+func (s *store) position() events.Position { return events.Position(s.reached.Load()) }
+
 func (s *store) forgetCaches() {
 	s.jobs, s.pipelines, s.workers = newCache[string, *job](cachedRows), newCache[string, *pipeline](1024), newCache[string, *worker](cachedRows)
 	s.closed, s.ended, s.known = -1, -1, -1
@@ -263,6 +272,7 @@ func (s *store) apply(ctx context.Context, recs []events.Record, upTo events.Pos
 		return 0, err
 	}
 	s.place = to
+	s.reached.Store(uint64(upTo))
 	s.jobs.age()
 	s.pipelines.age()
 	s.workers.age()

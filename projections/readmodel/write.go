@@ -279,9 +279,8 @@ type place struct {
 	rev      uint64
 	at       events.Position // of the last record
 	id       events.ID
-	goal     events.Position
 }
 
 func (b *batch) writePlace(ctx context.Context, p place) error {
-	return b.s.w.run(ctx, putPlace, int64(p.position), p.ordinal, p.stream, int64(p.rev), int64(p.at), p.id[:], int64(p.goal))
+	return b.s.w.run(ctx, putPlace, int64(p.position), p.ordinal, p.stream, int64(p.rev), int64(p.at), p.id[:], int64(b.s.goal))
 }
