@@ -89,12 +89,12 @@ func VoteOf(c *ledgerv1.Certificate, validatorsVersion uint64) *ledgerv1.Vote {
 	}
 }
 
-// ValidatorsText is what present validators sign to approve a new set: the encoded change without approvals.
+// ValidatorsText is what present validators sign to approve a new set: the encoded body of the change.
 func ValidatorsText(chain string, change []byte) []byte {
 	return append(behind(nil, validatorsTag, chain), change...)
 }
 
-// VoidText is what validators sign to void a penalty: the encoded action without approvals.
+// VoidText is what validators sign to void a penalty: the encoded body of the action.
 func VoidText(chain string, void []byte) []byte {
 	return append(behind(nil, voidTag, chain), void...)
 }
@@ -141,8 +141,20 @@ func EscrowKey(owner []byte, job string) trie.Hash { return trie.Key("escrow", j
 // AnchorKey is where an orchestrator's last log checkpoint lies.
 func AnchorKey(orchestrator []byte) trie.Hash { return trie.Key("anchor", orchestrator) }
 
-// PenaltyKey is where a worker's frozen penalty for a job lies.
-func PenaltyKey(worker []byte, job string) trie.Hash { return trie.Key("penalty", joined(worker, job)) }
+// PenaltyKey is where a worker's frozen penalty for an orchestrator's job lies.
+func PenaltyKey(orchestrator, worker []byte, job string) trie.Hash {
+	return trie.Key("penalty", append(joined(orchestrator, ""), joined(worker, job)...))
+}
+
+// SettledKey is where it is remembered what an orchestrator's job was settled with.
+func SettledKey(orchestrator []byte, job string) trie.Hash {
+	return trie.Key("settled", joined(orchestrator, job))
+}
+
+// DueKey is where it lies what happens at a height.
+func DueKey(height uint64) trie.Hash {
+	return trie.Key("due", binary.BigEndian.AppendUint64(nil, height))
+}
 
 // EvidenceKey is where it is remembered that evidence was used.
 func EvidenceKey(id Hash) trie.Hash { return trie.Key("evidence", id[:]) }

@@ -77,9 +77,9 @@ func TestPlacesDiffer(t *testing.T) {
 	seen := map[Hash]string{}
 	for name, k := range map[string]Hash{
 		"account": AccountKey(key), "escrow": EscrowKey(key, "j"), "escrow of nobody": EscrowKey(nil, "j"), "anchor": AnchorKey(key),
-		"penalty": PenaltyKey(key, "j"), "evidence": EvidenceKey(Hash(key)), "transaction": TransactionKey(Hash(key)),
+		"penalty": PenaltyKey(key, key, "j"), "evidence": EvidenceKey(Hash(key)), "transaction": TransactionKey(Hash(key)),
 		"validators": ValidatorsKey(), "supply": SupplyKey(), "params": ParamsKey(),
-		"shifted": EscrowKey(key[:31], "\x01j"),
+		"settled": SettledKey(key, "j"), "due": DueKey(1), "shifted": EscrowKey(key[:31], "\x01j"),
 	} {
 		if other, ok := seen[k]; ok {
 			t.Errorf("%s lies where %s lies", name, other)

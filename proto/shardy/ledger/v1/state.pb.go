@@ -563,12 +563,9 @@ func (x *Escrow) GetRefundAt() uint64 {
 // Penalty is taken from a stake and not yet given away.
 type Penalty struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Worker        []byte                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
-	Job           string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
-	Amount        uint64                 `protobuf:"varint,3,opt,name=amount,proto3" json:"amount,omitempty"`
-	Due           uint64                 `protobuf:"varint,4,opt,name=due,proto3" json:"due,omitempty"`                    // height
-	Beneficiaries [][]byte               `protobuf:"bytes,5,rep,name=beneficiaries,proto3" json:"beneficiaries,omitempty"` // who were right
-	Transaction   []byte                 `protobuf:"bytes,6,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	Amount        uint64                 `protobuf:"varint,1,opt,name=amount,proto3" json:"amount,omitempty"`
+	Due           uint64                 `protobuf:"varint,2,opt,name=due,proto3" json:"due,omitempty"`                    // height
+	Beneficiaries [][]byte               `protobuf:"bytes,3,rep,name=beneficiaries,proto3" json:"beneficiaries,omitempty"` // who were right
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -603,20 +600,6 @@ func (*Penalty) Descriptor() ([]byte, []int) {
 	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
-func (x *Penalty) GetWorker() []byte {
-	if x != nil {
-		return x.Worker
-	}
-	return nil
-}
-
-func (x *Penalty) GetJob() string {
-	if x != nil {
-		return x.Job
-	}
-	return ""
-}
-
 func (x *Penalty) GetAmount() uint64 {
 	if x != nil {
 		return x.Amount
@@ -638,9 +621,343 @@ func (x *Penalty) GetBeneficiaries() [][]byte {
 	return nil
 }
 
-func (x *Penalty) GetTransaction() []byte {
+// Settled remembers that a job was paid for, for as long as evidence about it is taken.
+type Settled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Checksum      []byte                 `protobuf:"bytes,1,opt,name=checksum,proto3" json:"checksum,omitempty"`
+	Height        uint64                 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Settled) Reset() {
+	*x = Settled{}
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settled) ProtoMessage() {}
+
+func (x *Settled) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[7]
 	if x != nil {
-		return x.Transaction
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settled.ProtoReflect.Descriptor instead.
+func (*Settled) Descriptor() ([]byte, []int) {
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Settled) GetChecksum() []byte {
+	if x != nil {
+		return x.Checksum
+	}
+	return nil
+}
+
+func (x *Settled) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+// Due is what happens by itself at a height.
+type Due struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*Due_Forget
+	//	*Due_Release
+	//	*Due_Refund
+	//	*Due_Penalty
+	//	*Due_Unslash
+	Kind          isDue_Kind `protobuf_oneof:"kind"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Due) Reset() {
+	*x = Due{}
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Due) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Due) ProtoMessage() {}
+
+func (x *Due) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Due.ProtoReflect.Descriptor instead.
+func (*Due) Descriptor() ([]byte, []int) {
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Due) GetKind() isDue_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *Due) GetForget() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*Due_Forget); ok {
+			return x.Forget
+		}
+	}
+	return nil
+}
+
+func (x *Due) GetRelease() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*Due_Release); ok {
+			return x.Release
+		}
+	}
+	return nil
+}
+
+func (x *Due) GetRefund() *DueRefund {
+	if x != nil {
+		if x, ok := x.Kind.(*Due_Refund); ok {
+			return x.Refund
+		}
+	}
+	return nil
+}
+
+func (x *Due) GetPenalty() *DuePenalty {
+	if x != nil {
+		if x, ok := x.Kind.(*Due_Penalty); ok {
+			return x.Penalty
+		}
+	}
+	return nil
+}
+
+func (x *Due) GetUnslash() uint64 {
+	if x != nil {
+		if x, ok := x.Kind.(*Due_Unslash); ok {
+			return x.Unslash
+		}
+	}
+	return 0
+}
+
+type isDue_Kind interface {
+	isDue_Kind()
+}
+
+type Due_Forget struct {
+	Forget []byte `protobuf:"bytes,1,opt,name=forget,proto3,oneof"` // key in the trie: of a transaction, of evidence, or of what was settled
+}
+
+type Due_Release struct {
+	Release []byte `protobuf:"bytes,2,opt,name=release,proto3,oneof"` // account whose unbonding money is free
+}
+
+type Due_Refund struct {
+	Refund *DueRefund `protobuf:"bytes,3,opt,name=refund,proto3,oneof"`
+}
+
+type Due_Penalty struct {
+	Penalty *DuePenalty `protobuf:"bytes,4,opt,name=penalty,proto3,oneof"`
+}
+
+type Due_Unslash struct {
+	Unslash uint64 `protobuf:"varint,5,opt,name=unslash,proto3,oneof"` // leaves the window of the correlation penalty
+}
+
+func (*Due_Forget) isDue_Kind() {}
+
+func (*Due_Release) isDue_Kind() {}
+
+func (*Due_Refund) isDue_Kind() {}
+
+func (*Due_Penalty) isDue_Kind() {}
+
+func (*Due_Unslash) isDue_Kind() {}
+
+type DueRefund struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owner         []byte                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	Job           string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DueRefund) Reset() {
+	*x = DueRefund{}
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DueRefund) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DueRefund) ProtoMessage() {}
+
+func (x *DueRefund) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DueRefund.ProtoReflect.Descriptor instead.
+func (*DueRefund) Descriptor() ([]byte, []int) {
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DueRefund) GetOwner() []byte {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
+func (x *DueRefund) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+type DuePenalty struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Orchestrator  []byte                 `protobuf:"bytes,1,opt,name=orchestrator,proto3" json:"orchestrator,omitempty"`
+	Worker        []byte                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
+	Job           string                 `protobuf:"bytes,3,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DuePenalty) Reset() {
+	*x = DuePenalty{}
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DuePenalty) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DuePenalty) ProtoMessage() {}
+
+func (x *DuePenalty) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DuePenalty.ProtoReflect.Descriptor instead.
+func (*DuePenalty) Descriptor() ([]byte, []int) {
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DuePenalty) GetOrchestrator() []byte {
+	if x != nil {
+		return x.Orchestrator
+	}
+	return nil
+}
+
+func (x *DuePenalty) GetWorker() []byte {
+	if x != nil {
+		return x.Worker
+	}
+	return nil
+}
+
+func (x *DuePenalty) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+// DueList is all that is due at one height.
+type DueList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dues          []*Due                 `protobuf:"bytes,1,rep,name=dues,proto3" json:"dues,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DueList) Reset() {
+	*x = DueList{}
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DueList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DueList) ProtoMessage() {}
+
+func (x *DueList) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DueList.ProtoReflect.Descriptor instead.
+func (*DueList) Descriptor() ([]byte, []int) {
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DueList) GetDues() []*Due {
+	if x != nil {
+		return x.Dues
 	}
 	return nil
 }
@@ -659,7 +976,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[7]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -671,7 +988,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[7]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -684,7 +1001,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Anchor) GetOrigin() string {
@@ -732,7 +1049,7 @@ type ValidatorSet struct {
 
 func (x *ValidatorSet) Reset() {
 	*x = ValidatorSet{}
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[8]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +1061,7 @@ func (x *ValidatorSet) String() string {
 func (*ValidatorSet) ProtoMessage() {}
 
 func (x *ValidatorSet) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[8]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +1074,7 @@ func (x *ValidatorSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidatorSet.ProtoReflect.Descriptor instead.
 func (*ValidatorSet) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ValidatorSet) GetVersion() uint64 {
@@ -791,7 +1108,7 @@ type Supply struct {
 
 func (x *Supply) Reset() {
 	*x = Supply{}
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[9]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +1120,7 @@ func (x *Supply) String() string {
 func (*Supply) ProtoMessage() {}
 
 func (x *Supply) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[9]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +1133,7 @@ func (x *Supply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Supply.ProtoReflect.Descriptor instead.
 func (*Supply) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Supply) GetTotal() uint64 {
@@ -889,7 +1206,7 @@ type TrieProof struct {
 
 func (x *TrieProof) Reset() {
 	*x = TrieProof{}
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[10]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +1218,7 @@ func (x *TrieProof) String() string {
 func (*TrieProof) ProtoMessage() {}
 
 func (x *TrieProof) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[10]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1231,7 @@ func (x *TrieProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrieProof.ProtoReflect.Descriptor instead.
 func (*TrieProof) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TrieProof) GetKey() []byte {
@@ -965,7 +1282,7 @@ type AccountProof struct {
 
 func (x *AccountProof) Reset() {
 	*x = AccountProof{}
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[11]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1294,7 @@ func (x *AccountProof) String() string {
 func (*AccountProof) ProtoMessage() {}
 
 func (x *AccountProof) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[11]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1307,7 @@ func (x *AccountProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountProof.ProtoReflect.Descriptor instead.
 func (*AccountProof) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AccountProof) GetHeader() []byte {
@@ -1081,14 +1398,31 @@ const file_shardy_ledger_v1_state_proto_rawDesc = "" +
 	"\x06Escrow\x12\x16\n" +
 	"\x06amount\x18\x01 \x01(\x04R\x06amount\x12\x16\n" +
 	"\x06opened\x18\x02 \x01(\x04R\x06opened\x12\x1b\n" +
-	"\trefund_at\x18\x03 \x01(\x04R\brefundAt\"\xa5\x01\n" +
+	"\trefund_at\x18\x03 \x01(\x04R\brefundAt\"Y\n" +
 	"\aPenalty\x12\x16\n" +
-	"\x06worker\x18\x01 \x01(\fR\x06worker\x12\x10\n" +
-	"\x03job\x18\x02 \x01(\tR\x03job\x12\x16\n" +
-	"\x06amount\x18\x03 \x01(\x04R\x06amount\x12\x10\n" +
-	"\x03due\x18\x04 \x01(\x04R\x03due\x12$\n" +
-	"\rbeneficiaries\x18\x05 \x03(\fR\rbeneficiaries\x12 \n" +
-	"\vtransaction\x18\x06 \x01(\fR\vtransaction\"\x80\x01\n" +
+	"\x06amount\x18\x01 \x01(\x04R\x06amount\x12\x10\n" +
+	"\x03due\x18\x02 \x01(\x04R\x03due\x12$\n" +
+	"\rbeneficiaries\x18\x03 \x03(\fR\rbeneficiaries\"=\n" +
+	"\aSettled\x12\x1a\n" +
+	"\bchecksum\x18\x01 \x01(\fR\bchecksum\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x04R\x06height\"\xd0\x01\n" +
+	"\x03Due\x12\x18\n" +
+	"\x06forget\x18\x01 \x01(\fH\x00R\x06forget\x12\x1a\n" +
+	"\arelease\x18\x02 \x01(\fH\x00R\arelease\x125\n" +
+	"\x06refund\x18\x03 \x01(\v2\x1b.shardy.ledger.v1.DueRefundH\x00R\x06refund\x128\n" +
+	"\apenalty\x18\x04 \x01(\v2\x1c.shardy.ledger.v1.DuePenaltyH\x00R\apenalty\x12\x1a\n" +
+	"\aunslash\x18\x05 \x01(\x04H\x00R\aunslashB\x06\n" +
+	"\x04kind\"3\n" +
+	"\tDueRefund\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\fR\x05owner\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\"Z\n" +
+	"\n" +
+	"DuePenalty\x12\"\n" +
+	"\forchestrator\x18\x01 \x01(\fR\forchestrator\x12\x16\n" +
+	"\x06worker\x18\x02 \x01(\fR\x06worker\x12\x10\n" +
+	"\x03job\x18\x03 \x01(\tR\x03job\"4\n" +
+	"\aDueList\x12)\n" +
+	"\x04dues\x18\x01 \x03(\v2\x15.shardy.ledger.v1.DueR\x04dues\"\x80\x01\n" +
 	"\x06Anchor\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x12\n" +
@@ -1135,7 +1469,7 @@ func file_shardy_ledger_v1_state_proto_rawDescGZIP() []byte {
 	return file_shardy_ledger_v1_state_proto_rawDescData
 }
 
-var file_shardy_ledger_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_shardy_ledger_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_shardy_ledger_v1_state_proto_goTypes = []any{
 	(*Genesis)(nil),      // 0: shardy.ledger.v1.Genesis
 	(*Endowment)(nil),    // 1: shardy.ledger.v1.Endowment
@@ -1144,25 +1478,33 @@ var file_shardy_ledger_v1_state_proto_goTypes = []any{
 	(*Unbonding)(nil),    // 4: shardy.ledger.v1.Unbonding
 	(*Escrow)(nil),       // 5: shardy.ledger.v1.Escrow
 	(*Penalty)(nil),      // 6: shardy.ledger.v1.Penalty
-	(*Anchor)(nil),       // 7: shardy.ledger.v1.Anchor
-	(*ValidatorSet)(nil), // 8: shardy.ledger.v1.ValidatorSet
-	(*Supply)(nil),       // 9: shardy.ledger.v1.Supply
-	(*TrieProof)(nil),    // 10: shardy.ledger.v1.TrieProof
-	(*AccountProof)(nil), // 11: shardy.ledger.v1.AccountProof
-	(*Validator)(nil),    // 12: shardy.ledger.v1.Validator
+	(*Settled)(nil),      // 7: shardy.ledger.v1.Settled
+	(*Due)(nil),          // 8: shardy.ledger.v1.Due
+	(*DueRefund)(nil),    // 9: shardy.ledger.v1.DueRefund
+	(*DuePenalty)(nil),   // 10: shardy.ledger.v1.DuePenalty
+	(*DueList)(nil),      // 11: shardy.ledger.v1.DueList
+	(*Anchor)(nil),       // 12: shardy.ledger.v1.Anchor
+	(*ValidatorSet)(nil), // 13: shardy.ledger.v1.ValidatorSet
+	(*Supply)(nil),       // 14: shardy.ledger.v1.Supply
+	(*TrieProof)(nil),    // 15: shardy.ledger.v1.TrieProof
+	(*AccountProof)(nil), // 16: shardy.ledger.v1.AccountProof
+	(*Validator)(nil),    // 17: shardy.ledger.v1.Validator
 }
 var file_shardy_ledger_v1_state_proto_depIdxs = []int32{
 	2,  // 0: shardy.ledger.v1.Genesis.params:type_name -> shardy.ledger.v1.Params
 	1,  // 1: shardy.ledger.v1.Genesis.endowments:type_name -> shardy.ledger.v1.Endowment
-	12, // 2: shardy.ledger.v1.Genesis.validators:type_name -> shardy.ledger.v1.Validator
+	17, // 2: shardy.ledger.v1.Genesis.validators:type_name -> shardy.ledger.v1.Validator
 	4,  // 3: shardy.ledger.v1.Account.unbonding:type_name -> shardy.ledger.v1.Unbonding
-	12, // 4: shardy.ledger.v1.ValidatorSet.validators:type_name -> shardy.ledger.v1.Validator
-	10, // 5: shardy.ledger.v1.AccountProof.proof:type_name -> shardy.ledger.v1.TrieProof
-	6,  // [6:6] is the sub-list for method output_type
-	6,  // [6:6] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	9,  // 4: shardy.ledger.v1.Due.refund:type_name -> shardy.ledger.v1.DueRefund
+	10, // 5: shardy.ledger.v1.Due.penalty:type_name -> shardy.ledger.v1.DuePenalty
+	8,  // 6: shardy.ledger.v1.DueList.dues:type_name -> shardy.ledger.v1.Due
+	17, // 7: shardy.ledger.v1.ValidatorSet.validators:type_name -> shardy.ledger.v1.Validator
+	15, // 8: shardy.ledger.v1.AccountProof.proof:type_name -> shardy.ledger.v1.TrieProof
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_shardy_ledger_v1_state_proto_init() }
@@ -1171,13 +1513,20 @@ func file_shardy_ledger_v1_state_proto_init() {
 		return
 	}
 	file_shardy_ledger_v1_transaction_proto_init()
+	file_shardy_ledger_v1_state_proto_msgTypes[8].OneofWrappers = []any{
+		(*Due_Forget)(nil),
+		(*Due_Release)(nil),
+		(*Due_Refund)(nil),
+		(*Due_Penalty)(nil),
+		(*Due_Unslash)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_ledger_v1_state_proto_rawDesc), len(file_shardy_ledger_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -735,6 +735,7 @@ type Decision struct {
 	Contradicted  []*Result              `protobuf:"bytes,7,rep,name=contradicted,proto3" json:"contradicted,omitempty"`
 	PolicyVersion uint64                 `protobuf:"varint,8,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
 	LogSize       uint64                 `protobuf:"varint,9,opt,name=log_size,json=logSize,proto3" json:"log_size,omitempty"` // of a checkpoint of the orchestrator's log that holds the verdict; 0: none yet
+	Referee       bool                   `protobuf:"varint,10,opt,name=referee,proto3" json:"referee,omitempty"`               // the sender has computed the job itself and got this checksum
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -830,6 +831,13 @@ func (x *Decision) GetLogSize() uint64 {
 		return x.LogSize
 	}
 	return 0
+}
+
+func (x *Decision) GetReferee() bool {
+	if x != nil {
+		return x.Referee
+	}
+	return false
 }
 
 // Settlement pays the agreeing workers out of the sender's escrow for the job.
@@ -1480,13 +1488,11 @@ func (x *Validator) GetAddresses() []string {
 	return nil
 }
 
-// ValidatorChange adds, removes or replaces validators. More than two thirds of the present ones must sign it.
+// ValidatorChange replaces the set of validators. A quorum of the present ones must sign it.
 type ValidatorChange struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`    // of the set that it makes: the present one plus one
-	Add           []*Validator           `protobuf:"bytes,2,rep,name=add,proto3" json:"add,omitempty"`             // one with a key that is there replaces it
-	Remove        [][]byte               `protobuf:"bytes,3,rep,name=remove,proto3" json:"remove,omitempty"`       // keys
-	Approvals     []*ValidatorSignature  `protobuf:"bytes,4,rep,name=approvals,proto3" json:"approvals,omitempty"` // over "shardy/validators/v1\0", the chain id behind its length, and this message without approvals
+	Body          []byte                 `protobuf:"bytes,1,opt,name=body,proto3" json:"body,omitempty"`           // an encoded ValidatorChangeBody
+	Approvals     []*ValidatorSignature  `protobuf:"bytes,2,rep,name=approvals,proto3" json:"approvals,omitempty"` // over "shardy/validators/v1\0", the chain id behind its length, and body
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1521,23 +1527,9 @@ func (*ValidatorChange) Descriptor() ([]byte, []int) {
 	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{20}
 }
 
-func (x *ValidatorChange) GetVersion() uint64 {
+func (x *ValidatorChange) GetBody() []byte {
 	if x != nil {
-		return x.Version
-	}
-	return 0
-}
-
-func (x *ValidatorChange) GetAdd() []*Validator {
-	if x != nil {
-		return x.Add
-	}
-	return nil
-}
-
-func (x *ValidatorChange) GetRemove() [][]byte {
-	if x != nil {
-		return x.Remove
+		return x.Body
 	}
 	return nil
 }
@@ -1549,20 +1541,78 @@ func (x *ValidatorChange) GetApprovals() []*ValidatorSignature {
 	return nil
 }
 
-// SlashVoid gives a frozen penalty back. More than two thirds of the validators must sign it.
+type ValidatorChangeBody struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // of the set that it makes: the present one plus one
+	Add           []*Validator           `protobuf:"bytes,2,rep,name=add,proto3" json:"add,omitempty"`          // one with a key that is there replaces it
+	Remove        [][]byte               `protobuf:"bytes,3,rep,name=remove,proto3" json:"remove,omitempty"`    // keys
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ValidatorChangeBody) Reset() {
+	*x = ValidatorChangeBody{}
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ValidatorChangeBody) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ValidatorChangeBody) ProtoMessage() {}
+
+func (x *ValidatorChangeBody) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ValidatorChangeBody.ProtoReflect.Descriptor instead.
+func (*ValidatorChangeBody) Descriptor() ([]byte, []int) {
+	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ValidatorChangeBody) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ValidatorChangeBody) GetAdd() []*Validator {
+	if x != nil {
+		return x.Add
+	}
+	return nil
+}
+
+func (x *ValidatorChangeBody) GetRemove() [][]byte {
+	if x != nil {
+		return x.Remove
+	}
+	return nil
+}
+
+// SlashVoid gives a frozen penalty back. A quorum of the validators must sign it.
 type SlashVoid struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Slash         []byte                 `protobuf:"bytes,1,opt,name=slash,proto3" json:"slash,omitempty"` // id of the transaction
-	Job           string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
-	Worker        []byte                 `protobuf:"bytes,3,opt,name=worker,proto3" json:"worker,omitempty"`
-	Approvals     []*ValidatorSignature  `protobuf:"bytes,4,rep,name=approvals,proto3" json:"approvals,omitempty"` // over "shardy/void/v1\0", the chain id behind its length, and this message without approvals
+	Body          []byte                 `protobuf:"bytes,1,opt,name=body,proto3" json:"body,omitempty"`           // an encoded SlashVoidBody
+	Approvals     []*ValidatorSignature  `protobuf:"bytes,2,rep,name=approvals,proto3" json:"approvals,omitempty"` // over "shardy/void/v1\0", the chain id behind its length, and body
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SlashVoid) Reset() {
 	*x = SlashVoid{}
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[21]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1574,7 +1624,7 @@ func (x *SlashVoid) String() string {
 func (*SlashVoid) ProtoMessage() {}
 
 func (x *SlashVoid) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[21]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1587,26 +1637,12 @@ func (x *SlashVoid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlashVoid.ProtoReflect.Descriptor instead.
 func (*SlashVoid) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{21}
+	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{22}
 }
 
-func (x *SlashVoid) GetSlash() []byte {
+func (x *SlashVoid) GetBody() []byte {
 	if x != nil {
-		return x.Slash
-	}
-	return nil
-}
-
-func (x *SlashVoid) GetJob() string {
-	if x != nil {
-		return x.Job
-	}
-	return ""
-}
-
-func (x *SlashVoid) GetWorker() []byte {
-	if x != nil {
-		return x.Worker
+		return x.Body
 	}
 	return nil
 }
@@ -1614,6 +1650,66 @@ func (x *SlashVoid) GetWorker() []byte {
 func (x *SlashVoid) GetApprovals() []*ValidatorSignature {
 	if x != nil {
 		return x.Approvals
+	}
+	return nil
+}
+
+type SlashVoidBody struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Orchestrator  []byte                 `protobuf:"bytes,1,opt,name=orchestrator,proto3" json:"orchestrator,omitempty"` // who had it slashed
+	Job           string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	Worker        []byte                 `protobuf:"bytes,3,opt,name=worker,proto3" json:"worker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlashVoidBody) Reset() {
+	*x = SlashVoidBody{}
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlashVoidBody) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlashVoidBody) ProtoMessage() {}
+
+func (x *SlashVoidBody) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlashVoidBody.ProtoReflect.Descriptor instead.
+func (*SlashVoidBody) Descriptor() ([]byte, []int) {
+	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SlashVoidBody) GetOrchestrator() []byte {
+	if x != nil {
+		return x.Orchestrator
+	}
+	return nil
+}
+
+func (x *SlashVoidBody) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *SlashVoidBody) GetWorker() []byte {
+	if x != nil {
+		return x.Worker
 	}
 	return nil
 }
@@ -1628,7 +1724,7 @@ type ValidatorSignature struct {
 
 func (x *ValidatorSignature) Reset() {
 	*x = ValidatorSignature{}
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[22]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1640,7 +1736,7 @@ func (x *ValidatorSignature) String() string {
 func (*ValidatorSignature) ProtoMessage() {}
 
 func (x *ValidatorSignature) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[22]
+	mi := &file_shardy_ledger_v1_transaction_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1653,7 +1749,7 @@ func (x *ValidatorSignature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidatorSignature.ProtoReflect.Descriptor instead.
 func (*ValidatorSignature) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{22}
+	return file_shardy_ledger_v1_transaction_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ValidatorSignature) GetValidator() []byte {
@@ -1721,7 +1817,7 @@ const file_shardy_ledger_v1_transaction_proto_rawDesc = "" +
 	"\x06status\x18\x04 \x01(\x0e2\x1d.shardy.event.v1.ResultStatusR\x06status\x12\x12\n" +
 	"\x04fuel\x18\x05 \x01(\x04R\x04fuel\x12\x16\n" +
 	"\x06output\x18\x06 \x01(\fR\x06output\x12 \n" +
-	"\vattestation\x18\a \x01(\fR\vattestation\"\xd1\x02\n" +
+	"\vattestation\x18\a \x01(\fR\vattestation\"\xeb\x02\n" +
 	"\bDecision\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x16\n" +
 	"\x06module\x18\x02 \x01(\fR\x06module\x12\x14\n" +
@@ -1731,7 +1827,9 @@ const file_shardy_ledger_v1_transaction_proto_rawDesc = "" +
 	"\bagreeing\x18\x06 \x03(\v2\x18.shardy.ledger.v1.ResultR\bagreeing\x12<\n" +
 	"\fcontradicted\x18\a \x03(\v2\x18.shardy.ledger.v1.ResultR\fcontradicted\x12%\n" +
 	"\x0epolicy_version\x18\b \x01(\x04R\rpolicyVersion\x12\x19\n" +
-	"\blog_size\x18\t \x01(\x04R\alogSize\"Z\n" +
+	"\blog_size\x18\t \x01(\x04R\alogSize\x12\x18\n" +
+	"\areferee\x18\n" +
+	" \x01(\bR\areferee\"Z\n" +
 	"\n" +
 	"Settlement\x126\n" +
 	"\bdecision\x18\x01 \x01(\v2\x1a.shardy.ledger.v1.DecisionR\bdecision\x12\x14\n" +
@@ -1776,17 +1874,21 @@ const file_shardy_ledger_v1_transaction_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04peer\x18\x03 \x01(\fR\x04peer\x12\x1c\n" +
-	"\taddresses\x18\x04 \x03(\tR\taddresses\"\xb6\x01\n" +
-	"\x0fValidatorChange\x12\x18\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\"i\n" +
+	"\x0fValidatorChange\x12\x12\n" +
+	"\x04body\x18\x01 \x01(\fR\x04body\x12B\n" +
+	"\tapprovals\x18\x02 \x03(\v2$.shardy.ledger.v1.ValidatorSignatureR\tapprovals\"v\n" +
+	"\x13ValidatorChangeBody\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12-\n" +
 	"\x03add\x18\x02 \x03(\v2\x1b.shardy.ledger.v1.ValidatorR\x03add\x12\x16\n" +
-	"\x06remove\x18\x03 \x03(\fR\x06remove\x12B\n" +
-	"\tapprovals\x18\x04 \x03(\v2$.shardy.ledger.v1.ValidatorSignatureR\tapprovals\"\x8f\x01\n" +
-	"\tSlashVoid\x12\x14\n" +
-	"\x05slash\x18\x01 \x01(\fR\x05slash\x12\x10\n" +
+	"\x06remove\x18\x03 \x03(\fR\x06remove\"c\n" +
+	"\tSlashVoid\x12\x12\n" +
+	"\x04body\x18\x01 \x01(\fR\x04body\x12B\n" +
+	"\tapprovals\x18\x02 \x03(\v2$.shardy.ledger.v1.ValidatorSignatureR\tapprovals\"]\n" +
+	"\rSlashVoidBody\x12\"\n" +
+	"\forchestrator\x18\x01 \x01(\fR\forchestrator\x12\x10\n" +
 	"\x03job\x18\x02 \x01(\tR\x03job\x12\x16\n" +
-	"\x06worker\x18\x03 \x01(\fR\x06worker\x12B\n" +
-	"\tapprovals\x18\x04 \x03(\v2$.shardy.ledger.v1.ValidatorSignatureR\tapprovals\"P\n" +
+	"\x06worker\x18\x03 \x01(\fR\x06worker\"P\n" +
 	"\x12ValidatorSignature\x12\x1c\n" +
 	"\tvalidator\x18\x01 \x01(\fR\tvalidator\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignatureBHZFgithub.com/shardy-network/orchestrator/proto/shardy/ledger/v1;ledgerv1b\x06proto3"
@@ -1803,34 +1905,36 @@ func file_shardy_ledger_v1_transaction_proto_rawDescGZIP() []byte {
 	return file_shardy_ledger_v1_transaction_proto_rawDescData
 }
 
-var file_shardy_ledger_v1_transaction_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_shardy_ledger_v1_transaction_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_shardy_ledger_v1_transaction_proto_goTypes = []any{
-	(*SignedTransaction)(nil),  // 0: shardy.ledger.v1.SignedTransaction
-	(*Transaction)(nil),        // 1: shardy.ledger.v1.Transaction
-	(*Action)(nil),             // 2: shardy.ledger.v1.Action
-	(*Transfer)(nil),           // 3: shardy.ledger.v1.Transfer
-	(*StakeSet)(nil),           // 4: shardy.ledger.v1.StakeSet
-	(*Unstake)(nil),            // 5: shardy.ledger.v1.Unstake
-	(*Unjail)(nil),             // 6: shardy.ledger.v1.Unjail
-	(*JobEscrow)(nil),          // 7: shardy.ledger.v1.JobEscrow
-	(*Result)(nil),             // 8: shardy.ledger.v1.Result
-	(*Decision)(nil),           // 9: shardy.ledger.v1.Decision
-	(*Settlement)(nil),         // 10: shardy.ledger.v1.Settlement
-	(*Refund)(nil),             // 11: shardy.ledger.v1.Refund
-	(*Slash)(nil),              // 12: shardy.ledger.v1.Slash
-	(*Equivocation)(nil),       // 13: shardy.ledger.v1.Equivocation
-	(*VotePair)(nil),           // 14: shardy.ledger.v1.VotePair
-	(*Vote)(nil),               // 15: shardy.ledger.v1.Vote
-	(*CheckpointPair)(nil),     // 16: shardy.ledger.v1.CheckpointPair
-	(*ResultPair)(nil),         // 17: shardy.ledger.v1.ResultPair
-	(*LogAnchor)(nil),          // 18: shardy.ledger.v1.LogAnchor
-	(*Validator)(nil),          // 19: shardy.ledger.v1.Validator
-	(*ValidatorChange)(nil),    // 20: shardy.ledger.v1.ValidatorChange
-	(*SlashVoid)(nil),          // 21: shardy.ledger.v1.SlashVoid
-	(*ValidatorSignature)(nil), // 22: shardy.ledger.v1.ValidatorSignature
-	(v1.ResultStatus)(0),       // 23: shardy.event.v1.ResultStatus
-	(v1.VerdictBasis)(0),       // 24: shardy.event.v1.VerdictBasis
-	(v1.DeadLetterReason)(0),   // 25: shardy.event.v1.DeadLetterReason
+	(*SignedTransaction)(nil),   // 0: shardy.ledger.v1.SignedTransaction
+	(*Transaction)(nil),         // 1: shardy.ledger.v1.Transaction
+	(*Action)(nil),              // 2: shardy.ledger.v1.Action
+	(*Transfer)(nil),            // 3: shardy.ledger.v1.Transfer
+	(*StakeSet)(nil),            // 4: shardy.ledger.v1.StakeSet
+	(*Unstake)(nil),             // 5: shardy.ledger.v1.Unstake
+	(*Unjail)(nil),              // 6: shardy.ledger.v1.Unjail
+	(*JobEscrow)(nil),           // 7: shardy.ledger.v1.JobEscrow
+	(*Result)(nil),              // 8: shardy.ledger.v1.Result
+	(*Decision)(nil),            // 9: shardy.ledger.v1.Decision
+	(*Settlement)(nil),          // 10: shardy.ledger.v1.Settlement
+	(*Refund)(nil),              // 11: shardy.ledger.v1.Refund
+	(*Slash)(nil),               // 12: shardy.ledger.v1.Slash
+	(*Equivocation)(nil),        // 13: shardy.ledger.v1.Equivocation
+	(*VotePair)(nil),            // 14: shardy.ledger.v1.VotePair
+	(*Vote)(nil),                // 15: shardy.ledger.v1.Vote
+	(*CheckpointPair)(nil),      // 16: shardy.ledger.v1.CheckpointPair
+	(*ResultPair)(nil),          // 17: shardy.ledger.v1.ResultPair
+	(*LogAnchor)(nil),           // 18: shardy.ledger.v1.LogAnchor
+	(*Validator)(nil),           // 19: shardy.ledger.v1.Validator
+	(*ValidatorChange)(nil),     // 20: shardy.ledger.v1.ValidatorChange
+	(*ValidatorChangeBody)(nil), // 21: shardy.ledger.v1.ValidatorChangeBody
+	(*SlashVoid)(nil),           // 22: shardy.ledger.v1.SlashVoid
+	(*SlashVoidBody)(nil),       // 23: shardy.ledger.v1.SlashVoidBody
+	(*ValidatorSignature)(nil),  // 24: shardy.ledger.v1.ValidatorSignature
+	(v1.ResultStatus)(0),        // 25: shardy.event.v1.ResultStatus
+	(v1.VerdictBasis)(0),        // 26: shardy.event.v1.VerdictBasis
+	(v1.DeadLetterReason)(0),    // 27: shardy.event.v1.DeadLetterReason
 }
 var file_shardy_ledger_v1_transaction_proto_depIdxs = []int32{
 	2,  // 0: shardy.ledger.v1.Transaction.actions:type_name -> shardy.ledger.v1.Action
@@ -1845,13 +1949,13 @@ var file_shardy_ledger_v1_transaction_proto_depIdxs = []int32{
 	13, // 9: shardy.ledger.v1.Action.equivocation:type_name -> shardy.ledger.v1.Equivocation
 	18, // 10: shardy.ledger.v1.Action.log_anchor:type_name -> shardy.ledger.v1.LogAnchor
 	20, // 11: shardy.ledger.v1.Action.validator_set:type_name -> shardy.ledger.v1.ValidatorChange
-	21, // 12: shardy.ledger.v1.Action.void_slash:type_name -> shardy.ledger.v1.SlashVoid
-	23, // 13: shardy.ledger.v1.Result.status:type_name -> shardy.event.v1.ResultStatus
-	24, // 14: shardy.ledger.v1.Decision.basis:type_name -> shardy.event.v1.VerdictBasis
+	22, // 12: shardy.ledger.v1.Action.void_slash:type_name -> shardy.ledger.v1.SlashVoid
+	25, // 13: shardy.ledger.v1.Result.status:type_name -> shardy.event.v1.ResultStatus
+	26, // 14: shardy.ledger.v1.Decision.basis:type_name -> shardy.event.v1.VerdictBasis
 	8,  // 15: shardy.ledger.v1.Decision.agreeing:type_name -> shardy.ledger.v1.Result
 	8,  // 16: shardy.ledger.v1.Decision.contradicted:type_name -> shardy.ledger.v1.Result
 	9,  // 17: shardy.ledger.v1.Settlement.decision:type_name -> shardy.ledger.v1.Decision
-	25, // 18: shardy.ledger.v1.Refund.reason:type_name -> shardy.event.v1.DeadLetterReason
+	27, // 18: shardy.ledger.v1.Refund.reason:type_name -> shardy.event.v1.DeadLetterReason
 	9,  // 19: shardy.ledger.v1.Slash.decision:type_name -> shardy.ledger.v1.Decision
 	14, // 20: shardy.ledger.v1.Equivocation.votes:type_name -> shardy.ledger.v1.VotePair
 	16, // 21: shardy.ledger.v1.Equivocation.checkpoints:type_name -> shardy.ledger.v1.CheckpointPair
@@ -1860,9 +1964,9 @@ var file_shardy_ledger_v1_transaction_proto_depIdxs = []int32{
 	15, // 24: shardy.ledger.v1.VotePair.second:type_name -> shardy.ledger.v1.Vote
 	8,  // 25: shardy.ledger.v1.ResultPair.first:type_name -> shardy.ledger.v1.Result
 	8,  // 26: shardy.ledger.v1.ResultPair.second:type_name -> shardy.ledger.v1.Result
-	19, // 27: shardy.ledger.v1.ValidatorChange.add:type_name -> shardy.ledger.v1.Validator
-	22, // 28: shardy.ledger.v1.ValidatorChange.approvals:type_name -> shardy.ledger.v1.ValidatorSignature
-	22, // 29: shardy.ledger.v1.SlashVoid.approvals:type_name -> shardy.ledger.v1.ValidatorSignature
+	24, // 27: shardy.ledger.v1.ValidatorChange.approvals:type_name -> shardy.ledger.v1.ValidatorSignature
+	19, // 28: shardy.ledger.v1.ValidatorChangeBody.add:type_name -> shardy.ledger.v1.Validator
+	24, // 29: shardy.ledger.v1.SlashVoid.approvals:type_name -> shardy.ledger.v1.ValidatorSignature
 	30, // [30:30] is the sub-list for method output_type
 	30, // [30:30] is the sub-list for method input_type
 	30, // [30:30] is the sub-list for extension type_name
@@ -1900,7 +2004,7 @@ func file_shardy_ledger_v1_transaction_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_ledger_v1_transaction_proto_rawDesc), len(file_shardy_ledger_v1_transaction_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
