@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/shardy-network/orchestrator/cmd/shardy/examples"
+	"github.com/shardy-network/orchestrator/projections/dashboard"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 	"github.com/shardy-network/orchestrator/proto/shardy/operator/v1/operatorv1connect"
@@ -58,7 +59,7 @@ func (d *show) submit(ctx context.Context, p *piece) error {
 				Name: p.program.Module(),
 				Template: &eventv1.JobSpec{
 					Module: module.Module.Name, FuelLimit: p.program.Fuel(), MinTier: 1,
-					Output: &eventv1.OutputSpec{MaxBytes: 1 << 20},
+					Output: &eventv1.OutputSpec{MaxBytes: 1 << 20}, Labels: labels(p.program),
 				},
 			}},
 		},
@@ -70,6 +71,14 @@ func (d *show) submit(ctx context.Context, p *piece) error {
 	d.sum.Jobs += len(chunks)
 	d.screen.say("%s: %d jobs of module %s, pipeline %s", p.title, len(chunks), p.program.Module(), p.pipeline)
 	return nil
+}
+
+// labels tell the dashboard that the outputs of a program are tiles of a picture.
+func labels(program examples.Program) []*eventv1.Label {
+	if _, ok := program.(examples.Picture); !ok {
+		return nil
+	}
+	return []*eventv1.Label{{Key: dashboard.PreviewLabel, Value: dashboard.PreviewTiles}}
 }
 
 // canary is an input for the trial run: a chunk that is small enough to travel with the module, else none.
