@@ -2,12 +2,8 @@ package operator
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
-
-	"connectrpc.com/connect"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 )
 
 // Bearer is whoever a token belongs to, for rooms of this process that let people in beside the API.
@@ -51,22 +47,6 @@ func (a *API) Named(name string) *Bearer {
 		}
 	}
 	return nil
-}
-
-// Reason is the typed reason that a client would see for an error of a method, with the text that belongs to it.
-func Reason(err error) (code connect.Code, reason, text string) {
-	out, ok := errors.AsType[*connect.Error](toConnect(err))
-	if !ok {
-		return connect.CodeInternal, "INTERNAL", ""
-	}
-	for _, d := range out.Details() {
-		if v, derr := d.Value(); derr == nil {
-			if info, ok := v.(*errdetails.ErrorInfo); ok {
-				reason = info.Reason
-			}
-		}
-	}
-	return out.Code(), reason, out.Message()
 }
 
 // Act returns a context in which the API's methods are called in the bearer's name, if its role and its rate allow the

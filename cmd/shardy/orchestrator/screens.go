@@ -71,7 +71,7 @@ func refusal(err error) error {
 	if err == nil {
 		return nil
 	}
-	switch code, reason, text := operator.Reason(err); code {
+	switch code, reason, text := operator.Refusal(err); code {
 	case connect.CodeInternal, connect.CodeDataLoss, connect.CodeUnavailable, connect.CodeCanceled, connect.CodeDeadlineExceeded:
 		return err
 	case connect.CodeNotFound:
