@@ -240,7 +240,7 @@ func (o *Orchestrator) buildAPI(ctx context.Context) error {
 	}
 	o.api, err = operator.New(ctx, o.cfg.api(), operator.Deps{
 		Orchestrator: o.host, Log: o.log, Blobs: o.blobs, Catalogue: catalogue{o}, Counts: catalogue{o},
-		Trial: trial{box}, Public: o.pool.public, Status: o.status, Ready: o.ready,
+		Trial: trial{box}, Prover: o.prover(), Public: o.pool.public, Status: o.status, Ready: o.ready,
 		Live: func(key []byte) (operator.Live, bool) {
 			credits, held, ok := o.door.Live(key)
 			return operator.Live{Credits: credits, InFlight: held}, ok
