@@ -87,13 +87,7 @@ func TestAccess(t *testing.T) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)
-	hash := func(password string) string {
-		h, err := hashPassword(password, 1000)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return h
-	}
+	hash := func(password string) string { return mustHash(t, password) }
 	_, addr := serve(t, memlog.New(), Config{
 		TLS: &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, MinVersion: tls.VersionTLS12},
 		Users: []User{

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/shardy-network/orchestrator/events"
 	esdbv1 "github.com/shardy-network/orchestrator/proto/shardy/esdb/v1"
 )
 
@@ -43,6 +44,11 @@ var services = []*grpc.ServiceDesc{
 			unary("RestartSubsystem", (*Server).restartSubsystem),
 		},
 		Streams: []grpc.StreamDesc{streaming("Read", true, true, (*Server).readGroup)},
+	},
+	{
+		ServiceName: atomicService, HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{unary("AppendRecords", (*Server).appendRecords)},
+		Streams: []grpc.StreamDesc{streaming("AppendSession", true, false, (*Server).appendSession)},
 	},
 	{
 		ServiceName: featuresService, HandlerType: (*any)(nil),
@@ -99,7 +105,7 @@ func answering[Q, A any](name string, call func(*Server, *Q, *grpc.GenericServer
 	})
 }
 
-// methods lists what is served, in the lower case in which clients look for it.
+// supportedMethods lists what is served, in the lower case in which clients look for it.
 func (s *Server) supportedMethods(context.Context, *esdbv1.Empty) (*esdbv1.SupportedMethods, error) {
 	m := func(service, name string, features ...string) *esdbv1.SupportedMethod {
 		return &esdbv1.SupportedMethod{ServiceName: service, MethodName: name, Features: features}
@@ -113,6 +119,10 @@ func (s *Server) supportedMethods(context.Context, *esdbv1.Empty) (*esdbv1.Suppo
 	}}
 	for _, name := range []string{"create", "update", "delete", "read", "getinfo", "replayparked", "list", "restartsubsystem"} {
 		a.Methods = append(a.Methods, m("event_store.client.persistent_subscriptions.persistentsubscriptions", name, "stream", "all"))
+	}
+	if _, ok := s.log.(events.Atomic); ok {
+		const atomic = "kurrentdb.protocol.v2.streams.streamsservice"
+		a.Methods = append(a.Methods, m(atomic, "appendsession"), m(atomic, "appendrecords"))
 	}
 	return a, nil
 }

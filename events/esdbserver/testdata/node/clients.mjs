@@ -179,7 +179,40 @@ async function endings() {
   await assert.rejects(client.appendToStream(s, event("E")), db.StreamDeletedError);
 }
 
-const stories = { appends, follows, groups, endings };
+// Appends to several streams, all or none, which only the newer client knows.
+async function sessions() {
+  if (!kurrent) return;
+  const [a, b] = [stream("session-a"), stream("session-b")];
+  const done = await client.multiStreamAppend([
+    { streamName: a, events: [event("A"), event("B")], expectedState: db.NO_STREAM },
+    { streamName: b, events: [event("C")], expectedState: db.ANY },
+  ]);
+  assert.deepEqual(done.responses.map((r) => [r.streamName, r.revision]), [[a, 1n], [b, 0n]]);
+  await assert.rejects(
+    client.multiStreamAppend([
+      { streamName: a, events: [event("D")], expectedState: 0n },
+      { streamName: b, events: [event("D")], expectedState: db.ANY },
+    ]),
+    db.WrongExpectedVersionError,
+  );
+  const more = await client.appendRecords(
+    [{ streamName: a, record: event("E") }, { streamName: b, record: event("F") }, { streamName: a, record: event("G") }],
+    [{ type: "streamState", streamName: b, expectedState: 0n }],
+  );
+  assert.ok(more.position > done.position);
+  await assert.rejects(
+    client.appendRecords([{ streamName: a, record: event("H") }], [{ type: "streamState", streamName: b, expectedState: 0n }]),
+    db.AppendConsistencyViolationError,
+  );
+  assert.equal(await types(client.readStream(a)), "A0 B1 E2 G3");
+  assert.equal(await types(client.readStream(b)), "C0 F1");
+  const got = await list(client.readStream(a));
+  assert.deepEqual(got[0].metadata, { run });
+  await client.tombstoneStream(b, expecting(db.ANY));
+  await assert.rejects(client.multiStreamAppend([{ streamName: b, events: [event("I")], expectedState: db.ANY }]), db.StreamTombstonedError);
+}
+
+const stories = { appends, follows, groups, endings, sessions };
 const chosen = process.argv.slice(4);
 try {
   for (const [title, story] of Object.entries(stories)) {
