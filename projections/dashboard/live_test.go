@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -166,7 +167,7 @@ func TestLivePagesOfEqualRightsShareTheirRendering(t *testing.T) {
 
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain: %s", what)
 		}
@@ -209,7 +210,16 @@ func TestSlowReadersAreDropped(t *testing.T) {
 	s := fastScene(t, func(d *Deps) { d.Limits.WriteTimeout, d.Limits.KeepAlive = 100*time.Millisecond, 5*time.Millisecond })
 	s.fleet()
 	s.settle()
-	c, err := net.Dial("tcp", s.server.Listener.Addr().String())
+	server := httptest.NewUnstartedServer(s.dash)
+	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if err := c.(*net.TCPConn).SetWriteBuffer(4096); err != nil {
+			t.Error(err)
+		}
+		return ctx
+	}
+	server.Start()
+	defer server.Close()
+	c, err := net.Dial("tcp", server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +227,7 @@ func TestSlowReadersAreDropped(t *testing.T) {
 	if err := c.(*net.TCPConn).SetReadBuffer(1024); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(c, "GET /live/ HTTP/1.1\r\nHost: %s\r\n\r\n", s.server.Listener.Addr())
+	fmt.Fprintf(c, "GET /live/ HTTP/1.1\r\nHost: %s\r\n\r\n", server.Listener.Addr())
 	until(t, "the reader is in", func() bool { streams, _ := s.dash.live.count(); return streams == 1 })
 	// It never reads. The overview changes with every job, until its connection is full.
 	until(t, "the reader is out", func() bool {

@@ -4,13 +4,19 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/projections"
+	"github.com/shardy-network/orchestrator/projections/readmodel"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
@@ -224,5 +230,47 @@ func TestLogAway(t *testing.T) {
 			t.Fatal("the projections page does not say that the log is away")
 		}
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// TestWhileTheReadModelIsBuilt opens a dashboard whose read model was damaged and has not read the log again yet.
+func TestWhileTheReadModelIsBuilt(t *testing.T) {
+	p := newPlant(t)
+	p.submit(nil)
+	p.work()
+	path := filepath.Join(t.TempDir(), "model.db")
+	if err := os.WriteFile(path, []byte("this was a database"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	model, err := readmodel.Open(t.Context(), path, p.log, readmodel.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer model.Close()
+	runner, err := projections.NewRunner(p.log, projections.Options{}, model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := New(Deps{Model: model, Runner: runner, Log: p.log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	get := func(path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		d.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil))
+		return w
+	}
+	if w := get("/"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "is being rebuilt from the log") {
+		t.Errorf("overview: %d\n%s", w.Code, w.Body)
+	}
+	if w := get(linkWorker(p.key(0))); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "Being rebuilt") {
+		t.Errorf("a worker that may exist: %d\n%s", w.Code, w.Body)
+	}
+}
+
+func TestDepsAreNeeded(t *testing.T) {
+	if _, err := New(Deps{}); !errors.Is(err, ErrDeps) {
+		t.Errorf("no dependencies: %v", err)
 	}
 }
