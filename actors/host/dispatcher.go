@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -161,7 +162,11 @@ func (h *Host) WorkerGone(key []byte) { h.system.Root.Send(h.dispatch, &workerGo
 
 // Explain says why a job's slots wait, in words.
 func (h *Host) Explain(ctx context.Context, job string) ([]string, error) {
-	return query(ctx, h, func(m *dispatch.Matcher) []string { return m.Explain(job) })
+	lines, err := query(ctx, h, func(m *dispatch.Matcher) []string { return m.Explain(job) })
+	if since, away := h.gate.awaySince(); away && err == nil {
+		lines = append([]string{fmt.Sprintf("the event log is away for %s; everything waits for it", time.Since(since).Round(time.Second))}, lines...)
+	}
+	return lines, err
 }
 
 func query[T any](ctx context.Context, h *Host, ask func(*dispatch.Matcher) T) (T, error) {

@@ -158,6 +158,13 @@ func (g *gate) close() (away bool) {
 	return g.back != nil
 }
 
+// awaySince is when the outage began, if there is one.
+func (g *gate) awaySince() (time.Time, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.since, g.back != nil
+}
+
 func (g *gate) count() int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -200,6 +201,10 @@ func TestCommandsInAnOutage(t *testing.T) {
 		t.Errorf("submission in an outage: %v", err)
 	}
 	waitFor(t, f.host.gate.away)
+	lines, err := f.host.Explain(t.Context(), first)
+	if err != nil || len(lines) == 0 || !strings.Contains(lines[0], "the event log is away") {
+		t.Errorf("explained in an outage: %q, %v", lines, err)
+	}
 	began := time.Now()
 	for range 100 {
 		if _, err := f.host.Do(t.Context(), actors.JobAddress(id), cmd); !errors.Is(err, events.ErrUnavailable) {

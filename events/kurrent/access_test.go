@@ -130,11 +130,13 @@ func TestTLSPasswordsAndCertificates(t *testing.T) {
 		"plain text":           {"esdb://bob:s3cr%3At%40@" + s.addr + "?tls=false", events.ErrUnavailable},
 	} {
 		var logged bytes.Buffer
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second) // the check of a password takes its time
+		o := kurrent.Options{Logger: slog.New(slog.NewTextHandler(&logged, nil)), CallTimeout: 30 * time.Second}
 		if errors.Is(c.want, events.ErrUnavailable) {
-			ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+			ctx, cancel = context.WithTimeout(t.Context(), 600*time.Millisecond)
+			o.Patience = 200 * time.Millisecond
 		}
-		l, err := kurrent.Open(ctx, c.uri, kurrent.Options{Logger: slog.New(slog.NewTextHandler(&logged, nil)), Patience: 100 * time.Millisecond})
+		l, err := kurrent.Open(ctx, c.uri, o)
 		if err == nil {
 			_, err = l.Append(ctx, "job-1", events.Any, eventstest.Draft("A"))
 			if err := l.Close(); err != nil {

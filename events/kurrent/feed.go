@@ -63,7 +63,7 @@ func (f *feed) run() {
 		}
 		if up || since.IsZero() {
 			since = time.Now()
-			f.l.log.Warn("log's subscription ended", "error", err)
+			f.l.log.Debug("log's subscription ended", "error", err)
 		}
 		if time.Since(since) >= f.l.opts.CallTimeout || !errors.Is(err, events.ErrUnavailable) {
 			f.change(func() { f.broken = err })

@@ -72,7 +72,7 @@ func Open(ctx context.Context, uri string, o Options) (*Log, error) {
 	l.reads = newLink(dialer, o, false)
 	l.feed = newFeed(l)
 	if cfg.DisableTLS && cfg.Username != "" {
-		l.log.Warn("log without TLS: the password stays at home")
+		l.log.Warn("the connection string has a password but no TLS: the password is not sent")
 	}
 	if err := l.await(ctx); err != nil {
 		_ = l.Close()

@@ -117,9 +117,9 @@ func TestOutagesWithWritersInFlight(t *testing.T) {
 func TestTailsSurviveAShortOutage(t *testing.T) {
 	s := serve(t, memlog.New(), esdbserver.Config{})
 	l := s.open(kurrent.Options{Window: 64})
-	const total = 3000
+	const total = 900
 	var wg sync.WaitGroup
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	for i := range 6 {
 		f := events.Filter{}
@@ -130,7 +130,7 @@ func TestTailsSurviveAShortOutage(t *testing.T) {
 	}
 	w := &writer{stream: "w-1"}
 	for i := range total {
-		if i == 1000 || i == 2000 {
+		if i == 300 || i == 600 {
 			s.stop()
 			s.start()
 		}
