@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/shardy-network/orchestrator/actors"
@@ -17,6 +18,8 @@ const (
 	nearBefore = 32  // records of the own stream before one, and behind it
 	nearBehind = 64  //
 	nearKin    = 256 // newest records of each stream that is related
+	maxKin     = 24  // streams
+	maxRefs    = 64  // shown
 )
 
 type eventView struct {
@@ -99,11 +102,11 @@ func (d *Dashboard) eventAt(ctx context.Context, q *ask) (any, error) {
 func (d *Dashboard) eventView(ctx context.Context, q *ask, at decoded) (*eventView, error) {
 	v := &eventView{Title: clip(plain(at.Type), 60), Stream: at.Stream, Tone: toneQuiet, Said: saying{say("bytes that this version cannot read")}}
 	v.What, v.Where = streamWords(at.Stream)
-	near, err := d.nearOf(ctx, at)
+	near, decision, err := d.nearOf(ctx, at)
 	if err != nil {
 		return nil, err
 	}
-	v.relate(at, near)
+	v.relate(at, decision, near)
 	cut := d.redactor(ctx, q.Viewer)
 	for i := range near {
 		cut.cut(&near[i])
@@ -121,31 +124,44 @@ func (d *Dashboard) eventView(ctx context.Context, q *ask, at decoded) (*eventVi
 		v.JSON = showEscapes(prettyJSON(recordJSON(&at)))
 	}
 	v.Facts = recordFacts(&at)
-	if c := at.Env.GetCommand(); c != nil {
-		v.Command, v.Asked = tree(c), asker(c)
+	for i := range near { // the command travels on the decision's first record
+		if c := near[i].Env.GetCommand(); c != nil && near[i].Stream == at.Stream && near[i].ID.Command() == at.ID.Command() {
+			v.Command, v.Asked = tree(c), asker(c)
+		}
 	}
 	return v, nil
 }
 
-// nearOf reads the records among which causes and effects are looked for.
-func (d *Dashboard) nearOf(ctx context.Context, at decoded) ([]decoded, error) {
+// nearOf reads the records among which causes and effects are looked for, and finds those that were decided together.
+func (d *Dashboard) nearOf(ctx context.Context, at decoded) (near, decision []decoded, err error) {
 	from := at.Rev - min(at.Rev, nearBefore)
-	near, err := d.readSpan(ctx, at.Stream, events.Span{From: from, Limit: nearBefore + nearBehind})
-	if err != nil {
-		return nil, err
+	if near, err = d.readSpan(ctx, at.Stream, events.Span{From: from, Limit: nearBefore + nearBehind}); err != nil {
+		return nil, nil, err
 	}
 	pipeline, err := d.pipelineOf(ctx, at)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for _, stream := range kin(at, pipeline) {
+	var streams []string
+	for i := range near {
+		if near[i].ID.Command() != at.ID.Command() {
+			continue
+		}
+		decision = append(decision, near[i])
+		for _, stream := range kin(near[i], pipeline) {
+			if !slices.Contains(streams, stream) && len(streams) < maxKin {
+				streams = append(streams, stream)
+			}
+		}
+	}
+	for _, stream := range streams {
 		more, err := d.readSpan(ctx, stream, events.Span{Back: true, Limit: nearKin})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		near = append(near, more...)
 	}
-	return near, nil
+	return near, decision, nil
 }
 
 // readSpan reads a part of a stream; one that is not there is empty.
@@ -179,25 +195,14 @@ func (d *Dashboard) pipelineOf(ctx context.Context, at decoded) (string, error) 
 	return s.GetSpec().GetPipeline(), nil
 }
 
-// relate finds the places of relatives. Their words come later, when what must be hidden is cut.
-func (v *eventView) relate(at decoded, near []decoded) {
-	causes, effects := relatives(at, near)
-	for _, c := range causes {
-		v.Causes = append(v.Causes, refOf(&c.decoded, c.How))
-	}
-	for i, e := range effects {
-		if i == 64 {
-			break
-		}
-		v.Effects = append(v.Effects, refOf(&e.decoded, e.How))
-	}
-	for i := range near {
-		x := &near[i]
-		if x.Stream == at.Stream && x.ID.Command() == at.ID.Command() {
-			r := refOf(x, "")
-			r.Here = x.Rev == at.Rev
-			v.Siblings = append(v.Siblings, r)
-		}
+// relate finds the places of the decision's relatives. Their words come later, when what must be hidden is cut.
+func (v *eventView) relate(at decoded, decision, near []decoded) {
+	for _, x := range decision {
+		causes, effects := relatives(x, near)
+		v.Causes, v.Effects = addRefs(v.Causes, causes), addRefs(v.Effects, effects)
+		r := refOf(&x, "")
+		r.Here = x.Rev == at.Rev
+		v.Siblings = append(v.Siblings, r)
 	}
 	if at.Rev > 0 {
 		v.Before = linkRecord(at.Stream, at.Rev-1)
@@ -207,6 +212,17 @@ func (v *eventView) relate(at decoded, near []decoded) {
 			v.Behind = linkRecord(at.Stream, at.Rev+1)
 		}
 	}
+}
+
+// addRefs adds what is not there yet.
+func addRefs(refs []eventRef, more []relative) []eventRef {
+	for i := range more {
+		r := refOf(&more[i].decoded, more[i].How)
+		if len(refs) < maxRefs && !slices.ContainsFunc(refs, func(o eventRef) bool { return o.Href == r.Href }) {
+			refs = append(refs, r)
+		}
+	}
+	return refs
 }
 
 func refOf(d *decoded, how string) eventRef {

@@ -103,6 +103,23 @@ func TestWalkFromVerdictToSubmission(t *testing.T) {
 	s.shows(linkStream(verified.Stream)+"?order=oldest", "TaskVerified")
 }
 
+// TestEveryRecordOfADecisionTellsTheSame: the command travels on the first record alone, causes and effects are of all.
+func TestEveryRecordOfADecisionTellsTheSame(t *testing.T) {
+	s := newScene(t, nil)
+	w := s.plant
+	w.lies = func(worker int, _ actors.Task) bool { return worker == 1 }
+	id := w.submit(nil)
+	w.work()
+	stream := actors.JobAddress(id).Stream()
+	for _, typ := range []string{"ConsensusMismatch", "WaveOpened"} {
+		at := find(t, w.records(stream), typ, 0)
+		page := s.shows(linkRecord(at.Stream, at.Rev), "a slot told its job", "ResultReturned", "told it", "AssignmentDispatched", "opened the slot", "record_replica", "this one")
+		if n := strings.Count(page, "opened the slot"); n != 2 {
+			t.Errorf("%s: the slots were opened %d times", typ, n)
+		}
+	}
+}
+
 // TestEventsThatAreNotThere: addresses that nobody gave out are not found, or refused.
 func TestEventsThatAreNotThere(t *testing.T) {
 	s := newScene(t, nil)
