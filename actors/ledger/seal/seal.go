@@ -151,10 +151,20 @@ func SettledKey(orchestrator []byte, job string) trie.Hash {
 	return trie.Key("settled", joined(orchestrator, job))
 }
 
-// DueKey is where it lies what happens at a height.
-func DueKey(height uint64) trie.Hash {
-	return trie.Key("due", binary.BigEndian.AppendUint64(nil, height))
+// DueKey is where the first page of what happens at a height lies.
+func DueKey(height uint64) trie.Hash { return DuePageKey(height, 0) }
+
+// DuePageKey is where a page of what happens at a height lies, the first being 0.
+func DuePageKey(height uint64, page uint32) trie.Hash {
+	b := binary.BigEndian.AppendUint64(nil, height)
+	if page > 0 {
+		b = binary.BigEndian.AppendUint32(b, page)
+	}
+	return trie.Key("due", b)
 }
+
+// DueCursorKey is where it lies how far the work that was due is done, when it is behind.
+func DueCursorKey() trie.Hash { return trie.Key("cursor", nil) }
 
 // EvidenceKey is where it is remembered that evidence was used.
 func EvidenceKey(id Hash) trie.Hash { return trie.Key("evidence", id[:]) }

@@ -79,7 +79,7 @@ func TestPlacesDiffer(t *testing.T) {
 		"account": AccountKey(key), "escrow": EscrowKey(key, "j"), "escrow of nobody": EscrowKey(nil, "j"), "anchor": AnchorKey(key),
 		"penalty": PenaltyKey(key, key, "j"), "evidence": EvidenceKey(Hash(key)), "transaction": TransactionKey(Hash(key)),
 		"validators": ValidatorsKey(), "supply": SupplyKey(), "params": ParamsKey(),
-		"settled": SettledKey(key, "j"), "due": DueKey(1), "shifted": EscrowKey(key[:31], "\x01j"),
+		"settled": SettledKey(key, "j"), "due": DueKey(1), "second page": DuePageKey(1, 1), "next height": DueKey(2), "cursor": DueCursorKey(), "shifted": EscrowKey(key[:31], "\x01j"),
 	} {
 		if other, ok := seen[k]; ok {
 			t.Errorf("%s lies where %s lies", name, other)

@@ -344,6 +344,7 @@ type Account struct {
 	Contradicted  uint64                 `protobuf:"varint,8,opt,name=contradicted,proto3" json:"contradicted,omitempty"`                        // slashed replicas
 	Earned        uint64                 `protobuf:"varint,9,opt,name=earned,proto3" json:"earned,omitempty"`
 	Slashed       uint64                 `protobuf:"varint,10,opt,name=slashed,proto3" json:"slashed,omitempty"`
+	Key           []byte                 `protobuf:"bytes,11,opt,name=key,proto3" json:"key,omitempty"` // whose it is: its place in the trie is a hash
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -446,6 +447,13 @@ func (x *Account) GetSlashed() uint64 {
 		return x.Slashed
 	}
 	return 0
+}
+
+func (x *Account) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
 }
 
 type Unbonding struct {
@@ -562,12 +570,14 @@ func (x *Escrow) GetRefundAt() uint64 {
 
 // Penalty is taken from a stake and not yet given away.
 type Penalty struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Amount        uint64                 `protobuf:"varint,1,opt,name=amount,proto3" json:"amount,omitempty"`
-	Due           uint64                 `protobuf:"varint,2,opt,name=due,proto3" json:"due,omitempty"`                    // height
-	Beneficiaries [][]byte               `protobuf:"bytes,3,rep,name=beneficiaries,proto3" json:"beneficiaries,omitempty"` // who were right
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Amount         uint64                 `protobuf:"varint,1,opt,name=amount,proto3" json:"amount,omitempty"`
+	Due            uint64                 `protobuf:"varint,2,opt,name=due,proto3" json:"due,omitempty"`                                             // height
+	Beneficiaries  [][]byte               `protobuf:"bytes,3,rep,name=beneficiaries,proto3" json:"beneficiaries,omitempty"`                          // who were right
+	ReputationLost uint64                 `protobuf:"varint,4,opt,name=reputation_lost,json=reputationLost,proto3" json:"reputation_lost,omitempty"` // what a void gives back
+	JailedUntil    uint64                 `protobuf:"varint,5,opt,name=jailed_until,json=jailedUntil,proto3" json:"jailed_until,omitempty"`          // height; 0: this slash did not jail
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Penalty) Reset() {
@@ -619,6 +629,20 @@ func (x *Penalty) GetBeneficiaries() [][]byte {
 		return x.Beneficiaries
 	}
 	return nil
+}
+
+func (x *Penalty) GetReputationLost() uint64 {
+	if x != nil {
+		return x.ReputationLost
+	}
+	return 0
+}
+
+func (x *Penalty) GetJailedUntil() uint64 {
+	if x != nil {
+		return x.JailedUntil
+	}
+	return 0
 }
 
 // Settled remembers that a job was paid for, for as long as evidence about it is taken.
@@ -917,10 +941,11 @@ func (x *DuePenalty) GetJob() string {
 	return ""
 }
 
-// DueList is all that is due at one height.
+// DueList is a page of what is due at one height. Full pages are never written again, whatever comes later.
 type DueList struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Dues          []*Due                 `protobuf:"bytes,1,rep,name=dues,proto3" json:"dues,omitempty"`
+	Dues          []*Due                 `protobuf:"bytes,1,rep,name=dues,proto3" json:"dues,omitempty"`    // at most 256
+	Pages         uint32                 `protobuf:"varint,2,opt,name=pages,proto3" json:"pages,omitempty"` // first page only: how many there are
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -962,6 +987,66 @@ func (x *DueList) GetDues() []*Due {
 	return nil
 }
 
+func (x *DueList) GetPages() uint32 {
+	if x != nil {
+		return x.Pages
+	}
+	return 0
+}
+
+// DueCursor is the first page that is not done, when a block left some to the next.
+type DueCursor struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Height        uint64                 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	Page          uint32                 `protobuf:"varint,2,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DueCursor) Reset() {
+	*x = DueCursor{}
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DueCursor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DueCursor) ProtoMessage() {}
+
+func (x *DueCursor) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DueCursor.ProtoReflect.Descriptor instead.
+func (*DueCursor) Descriptor() ([]byte, []int) {
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DueCursor) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *DueCursor) GetPage() uint32 {
+	if x != nil {
+		return x.Page
+	}
+	return 0
+}
+
 // Anchor is the last log checkpoint of an orchestrator.
 type Anchor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -976,7 +1061,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[12]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1073,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[12]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1086,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Anchor) GetOrigin() string {
@@ -1049,7 +1134,7 @@ type ValidatorSet struct {
 
 func (x *ValidatorSet) Reset() {
 	*x = ValidatorSet{}
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[13]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1146,7 @@ func (x *ValidatorSet) String() string {
 func (*ValidatorSet) ProtoMessage() {}
 
 func (x *ValidatorSet) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[13]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1159,7 @@ func (x *ValidatorSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidatorSet.ProtoReflect.Descriptor instead.
 func (*ValidatorSet) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ValidatorSet) GetVersion() uint64 {
@@ -1108,7 +1193,7 @@ type Supply struct {
 
 func (x *Supply) Reset() {
 	*x = Supply{}
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[14]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1120,7 +1205,7 @@ func (x *Supply) String() string {
 func (*Supply) ProtoMessage() {}
 
 func (x *Supply) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[14]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1133,7 +1218,7 @@ func (x *Supply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Supply.ProtoReflect.Descriptor instead.
 func (*Supply) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Supply) GetTotal() uint64 {
@@ -1206,7 +1291,7 @@ type TrieProof struct {
 
 func (x *TrieProof) Reset() {
 	*x = TrieProof{}
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[15]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1303,7 @@ func (x *TrieProof) String() string {
 func (*TrieProof) ProtoMessage() {}
 
 func (x *TrieProof) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[15]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1316,7 @@ func (x *TrieProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrieProof.ProtoReflect.Descriptor instead.
 func (*TrieProof) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TrieProof) GetKey() []byte {
@@ -1282,7 +1367,7 @@ type AccountProof struct {
 
 func (x *AccountProof) Reset() {
 	*x = AccountProof{}
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[16]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1379,7 @@ func (x *AccountProof) String() string {
 func (*AccountProof) ProtoMessage() {}
 
 func (x *AccountProof) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_state_proto_msgTypes[16]
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1392,7 @@ func (x *AccountProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountProof.ProtoReflect.Descriptor instead.
 func (*AccountProof) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AccountProof) GetHeader() []byte {
@@ -1377,7 +1462,7 @@ const file_shardy_ledger_v1_state_proto_rawDesc = "" +
 	"\x13min_validator_stake\x18\x0e \x01(\x04R\x11minValidatorStake\x12&\n" +
 	"\x0fslash_on_quorum\x18\x0f \x01(\bR\rslashOnQuorum\x12\x10\n" +
 	"\x03fee\x18\x10 \x01(\x04R\x03fee\x12.\n" +
-	"\x13reputation_jail_ppm\x18\x11 \x01(\x04R\x11reputationJailPpm\"\xce\x02\n" +
+	"\x13reputation_jail_ppm\x18\x11 \x01(\x04R\x11reputationJailPpm\"\xe0\x02\n" +
 	"\aAccount\x12\x18\n" +
 	"\abalance\x18\x01 \x01(\x04R\abalance\x12\x14\n" +
 	"\x05stake\x18\x02 \x01(\x04R\x05stake\x129\n" +
@@ -1391,18 +1476,21 @@ const file_shardy_ledger_v1_state_proto_rawDesc = "" +
 	"\fcontradicted\x18\b \x01(\x04R\fcontradicted\x12\x16\n" +
 	"\x06earned\x18\t \x01(\x04R\x06earned\x12\x18\n" +
 	"\aslashed\x18\n" +
-	" \x01(\x04R\aslashed\"=\n" +
+	" \x01(\x04R\aslashed\x12\x10\n" +
+	"\x03key\x18\v \x01(\fR\x03key\"=\n" +
 	"\tUnbonding\x12\x16\n" +
 	"\x06amount\x18\x01 \x01(\x04R\x06amount\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\x04R\arelease\"U\n" +
 	"\x06Escrow\x12\x16\n" +
 	"\x06amount\x18\x01 \x01(\x04R\x06amount\x12\x16\n" +
 	"\x06opened\x18\x02 \x01(\x04R\x06opened\x12\x1b\n" +
-	"\trefund_at\x18\x03 \x01(\x04R\brefundAt\"Y\n" +
+	"\trefund_at\x18\x03 \x01(\x04R\brefundAt\"\xa5\x01\n" +
 	"\aPenalty\x12\x16\n" +
 	"\x06amount\x18\x01 \x01(\x04R\x06amount\x12\x10\n" +
 	"\x03due\x18\x02 \x01(\x04R\x03due\x12$\n" +
-	"\rbeneficiaries\x18\x03 \x03(\fR\rbeneficiaries\"=\n" +
+	"\rbeneficiaries\x18\x03 \x03(\fR\rbeneficiaries\x12'\n" +
+	"\x0freputation_lost\x18\x04 \x01(\x04R\x0ereputationLost\x12!\n" +
+	"\fjailed_until\x18\x05 \x01(\x04R\vjailedUntil\"=\n" +
 	"\aSettled\x12\x1a\n" +
 	"\bchecksum\x18\x01 \x01(\fR\bchecksum\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x04R\x06height\"\xd0\x01\n" +
@@ -1420,9 +1508,13 @@ const file_shardy_ledger_v1_state_proto_rawDesc = "" +
 	"DuePenalty\x12\"\n" +
 	"\forchestrator\x18\x01 \x01(\fR\forchestrator\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\fR\x06worker\x12\x10\n" +
-	"\x03job\x18\x03 \x01(\tR\x03job\"4\n" +
+	"\x03job\x18\x03 \x01(\tR\x03job\"J\n" +
 	"\aDueList\x12)\n" +
-	"\x04dues\x18\x01 \x03(\v2\x15.shardy.ledger.v1.DueR\x04dues\"\x80\x01\n" +
+	"\x04dues\x18\x01 \x03(\v2\x15.shardy.ledger.v1.DueR\x04dues\x12\x14\n" +
+	"\x05pages\x18\x02 \x01(\rR\x05pages\"7\n" +
+	"\tDueCursor\x12\x16\n" +
+	"\x06height\x18\x01 \x01(\x04R\x06height\x12\x12\n" +
+	"\x04page\x18\x02 \x01(\rR\x04page\"\x80\x01\n" +
 	"\x06Anchor\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x12\n" +
@@ -1469,7 +1561,7 @@ func file_shardy_ledger_v1_state_proto_rawDescGZIP() []byte {
 	return file_shardy_ledger_v1_state_proto_rawDescData
 }
 
-var file_shardy_ledger_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_shardy_ledger_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_shardy_ledger_v1_state_proto_goTypes = []any{
 	(*Genesis)(nil),      // 0: shardy.ledger.v1.Genesis
 	(*Endowment)(nil),    // 1: shardy.ledger.v1.Endowment
@@ -1483,23 +1575,24 @@ var file_shardy_ledger_v1_state_proto_goTypes = []any{
 	(*DueRefund)(nil),    // 9: shardy.ledger.v1.DueRefund
 	(*DuePenalty)(nil),   // 10: shardy.ledger.v1.DuePenalty
 	(*DueList)(nil),      // 11: shardy.ledger.v1.DueList
-	(*Anchor)(nil),       // 12: shardy.ledger.v1.Anchor
-	(*ValidatorSet)(nil), // 13: shardy.ledger.v1.ValidatorSet
-	(*Supply)(nil),       // 14: shardy.ledger.v1.Supply
-	(*TrieProof)(nil),    // 15: shardy.ledger.v1.TrieProof
-	(*AccountProof)(nil), // 16: shardy.ledger.v1.AccountProof
-	(*Validator)(nil),    // 17: shardy.ledger.v1.Validator
+	(*DueCursor)(nil),    // 12: shardy.ledger.v1.DueCursor
+	(*Anchor)(nil),       // 13: shardy.ledger.v1.Anchor
+	(*ValidatorSet)(nil), // 14: shardy.ledger.v1.ValidatorSet
+	(*Supply)(nil),       // 15: shardy.ledger.v1.Supply
+	(*TrieProof)(nil),    // 16: shardy.ledger.v1.TrieProof
+	(*AccountProof)(nil), // 17: shardy.ledger.v1.AccountProof
+	(*Validator)(nil),    // 18: shardy.ledger.v1.Validator
 }
 var file_shardy_ledger_v1_state_proto_depIdxs = []int32{
 	2,  // 0: shardy.ledger.v1.Genesis.params:type_name -> shardy.ledger.v1.Params
 	1,  // 1: shardy.ledger.v1.Genesis.endowments:type_name -> shardy.ledger.v1.Endowment
-	17, // 2: shardy.ledger.v1.Genesis.validators:type_name -> shardy.ledger.v1.Validator
+	18, // 2: shardy.ledger.v1.Genesis.validators:type_name -> shardy.ledger.v1.Validator
 	4,  // 3: shardy.ledger.v1.Account.unbonding:type_name -> shardy.ledger.v1.Unbonding
 	9,  // 4: shardy.ledger.v1.Due.refund:type_name -> shardy.ledger.v1.DueRefund
 	10, // 5: shardy.ledger.v1.Due.penalty:type_name -> shardy.ledger.v1.DuePenalty
 	8,  // 6: shardy.ledger.v1.DueList.dues:type_name -> shardy.ledger.v1.Due
-	17, // 7: shardy.ledger.v1.ValidatorSet.validators:type_name -> shardy.ledger.v1.Validator
-	15, // 8: shardy.ledger.v1.AccountProof.proof:type_name -> shardy.ledger.v1.TrieProof
+	18, // 7: shardy.ledger.v1.ValidatorSet.validators:type_name -> shardy.ledger.v1.Validator
+	16, // 8: shardy.ledger.v1.AccountProof.proof:type_name -> shardy.ledger.v1.TrieProof
 	9,  // [9:9] is the sub-list for method output_type
 	9,  // [9:9] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
@@ -1526,7 +1619,7 @@ func file_shardy_ledger_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_ledger_v1_state_proto_rawDesc), len(file_shardy_ledger_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
