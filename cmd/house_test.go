@@ -43,6 +43,7 @@ var floors = map[string]int{
 var importers = map[string][]string{
 	"github.com/asynkron/protoactor-go": {"actors/host", "mesh/transport"},
 	"github.com/libp2p":                 {"mesh"},
+	"github.com/hyperledger-labs":       {"mesh/consensus"},
 	"github.com/EventStore":             {"events/kurrent", "events/esdbserver"}, // in the server: its tests
 	"google.golang.org/grpc":            {"events/kurrent", "events/esdbserver", "proto"},
 	"github.com/gorilla/websocket":      {"gateway/socket"},
