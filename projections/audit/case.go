@@ -177,7 +177,7 @@ func (c *Case) replay(ctx context.Context, content Blobs, maxFound int, found *f
 			found.add(r, Order, "position %d follows %d", r.Pos, last)
 		}
 		last = r.Pos
-		if err := errors.Join(j.take(ctx, r), x.take(ctx, r)); err != nil {
+		if err := errors.Join(ctx.Err(), j.take(ctx, r), x.take(ctx, r)); err != nil {
 			return Report{}, err
 		}
 	}

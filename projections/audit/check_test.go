@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 	"google.golang.org/protobuf/proto"
@@ -349,6 +350,70 @@ func TestForgedSlotsTakeNoMemory(t *testing.T) {
 	}
 	if got := check(t, resum(t, b), audit.CheckOptions{}); got.Sound {
 		t.Error("forged waves are sound")
+	}
+}
+
+// TestTreeProver proves records that are newer than the last checkpoint, where there is a key to sign one with.
+func TestTreeProver(t *testing.T) {
+	w, id := audittest.Scene(t, "liar")
+	live, err := transparency.Open(t.Context(), "", w.Log, serverKey, transparency.Options{SignEvery: 1 << 40, SignAfter: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Close()
+	all := w.Records()
+	apply := func(records []events.Record) {
+		if err := live.Apply(t.Context(), records, records[len(records)-1].Pos); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(all[:5])
+	awaited := false
+	prover := audit.TreeProver{Tree: live, Key: serverKey.Public().(ed25519.PublicKey), Await: func(_ context.Context, pos events.Position) error {
+		if awaited = pos == all[len(all)-1].Pos; awaited {
+			apply(all[5:])
+		}
+		return nil
+	}}
+	file := bundle(t, w, id, func(o *audit.BundleOptions) { o.Prover = prover })
+	if r := check(t, file, audit.CheckOptions{Key: prover.Key}); !r.Sound || !awaited || r.Anchor.Size != int64(len(all)) {
+		t.Errorf("%+v", r)
+	}
+	c, err := audit.Collect(t.Context(), w.Log, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Submit(true)
+	later := append(slices.Clone(c.Records()), w.Records()[len(all)])
+	prover.Await = nil
+	if _, err := prover.Prove(t.Context(), later); !errors.Is(err, transparency.ErrNotLeaf) && !errors.Is(err, transparency.ErrBeyond) {
+		t.Errorf("a record that the tree has not taken in: %v", err)
+	}
+	forged := slices.Clone(c.Records())
+	forged[3].Data = append(slices.Clone(forged[3].Data), 0)
+	if _, err := prover.Prove(t.Context(), forged); !errors.Is(err, transparency.ErrProof) {
+		t.Errorf("a record that is not what was signed: %v", err)
+	}
+	prover.Await = func(context.Context, events.Position) error { return events.ErrUnavailable }
+	if _, err := c.WriteBundle(t.Context(), new(bytes.Buffer), audit.BundleOptions{Prover: prover}); !errors.Is(err, events.ErrUnavailable) {
+		t.Errorf("a tree that lags behind: %v", err)
+	}
+}
+
+// TestAnAuditEndsWithItsContext: whoever asked may leave.
+func TestAnAuditEndsWithItsContext(t *testing.T) {
+	w, id := audittest.Scene(t, "liar")
+	file := bundle(t, w, id, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := audit.Check(ctx, file, audit.CheckOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("check: %v", err)
+	}
+	if _, err := audit.Explain(ctx, w.Log, id); !errors.Is(err, context.Canceled) {
+		t.Errorf("explain: %v", err)
+	}
+	if _, err := audit.WhatIf(ctx, w.Log, audit.WhatIfOptions{Alternatives: make([]audit.Alternative, 1)}); !errors.Is(err, context.Canceled) {
+		t.Errorf("what-if: %v", err)
 	}
 }
 

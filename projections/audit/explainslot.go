@@ -100,6 +100,9 @@ func withoutAnswer(spec *eventv1.JobSpec) *eventv1.JobSpec {
 // computed, the checksums of results that were not tallied in public.
 func Withhold(s *auditv1.Story) {
 	s.Withheld = true
+	for _, f := range s.GetEvidence().GetFaults() {
+		f.Detail = "withheld" // it may say what was returned
+	}
 	undecided := s.Phase == auditv1.JobPhase_JOB_PHASE_OPEN || s.Phase == auditv1.JobPhase_JOB_PHASE_DEAD_LETTERED
 	for _, round := range s.Rounds {
 		if round.Referee != nil {

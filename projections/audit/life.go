@@ -25,7 +25,6 @@ type life struct {
 	requeues int
 	verdict  events.Fact // the last one, of an earlier round too
 	tally    tallied     // of all verdicts
-	late     bool        // its memory was given up: it is read again at the end
 }
 
 // ended is how one slot ended: with a result, or not.

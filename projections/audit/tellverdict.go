@@ -15,7 +15,11 @@ func (t *telling) tellVerdict(r *auditv1.Round) {
 	t.gap()
 	switch v.DeadLetter {
 	case eventv1.DeadLetterReason_DEAD_LETTER_REASON_UNSPECIFIED:
-		t.line("Verdict at %s: verified, %s with %d fuel and an output of %d bytes.", stamp(v.AtUs), value(v.Checksum), v.Fuel, v.GetOutput().GetSize())
+		size := ""
+		if v.Output != nil {
+			size = fmt.Sprintf(" and an output of %d bytes", v.Output.Size)
+		}
+		t.line("Verdict at %s: verified, %s with %d fuel%s.", stamp(v.AtUs), value(v.Checksum), v.Fuel, size)
 	case eventv1.DeadLetterReason_DEAD_LETTER_REASON_JOB_FAILED:
 		t.line("Verdict at %s: the module itself fails (%s), the same way everywhere.", stamp(v.AtUs), phrase(v.Status))
 	case eventv1.DeadLetterReason_DEAD_LETTER_REASON_RINGER_FAILED:
