@@ -214,8 +214,8 @@ func TestTailEndsWithALongOutage(t *testing.T) {
 // TestManyAppendersAndTailsOnFewStreams holds that the server's limit of streams for each connection stops nobody.
 func TestManyAppendersAndTailsOnFewStreams(t *testing.T) {
 	s := serve(t, memlog.New(), esdbserver.Config{MaxStreamsPerConn: 100})
-	l := s.open(kurrent.Options{Reads: 64})
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	l := s.open(kurrent.Options{Reads: 64, CallTimeout: 2 * time.Minute})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	const appenders, tails = 1000, 50
 	var wg sync.WaitGroup
