@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"google.golang.org/protobuf/reflect/protoreflect"
-
 	auditv1 "github.com/shardy-network/orchestrator/proto/shardy/audit/v1"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
@@ -203,14 +201,3 @@ const (
 
 // rerunProves are the sentences that fall when the module was run again and gave what was decided.
 var rerunProves = []string{unprovenQuorum, unprovenSingle, unprovenReferee}
-
-// phrase is an enum value for people: JOB_PHASE_DEAD_LETTERED as "dead lettered".
-func phrase(e protoreflect.Enum) string {
-	d := e.Descriptor()
-	v := d.Values().ByNumber(e.Number())
-	if v == nil {
-		return fmt.Sprintf("unknown (%d)", e.Number())
-	}
-	prefix := strings.TrimSuffix(string(d.Values().Get(0).Name()), "UNSPECIFIED")
-	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(string(v.Name()), prefix)), "_", " ")
-}

@@ -101,8 +101,8 @@ func (a *app) writeBundle(ctx context.Context, f *bundleFlags, text string) (nam
 
 // bundleThere asks the orchestrator for the file, and reads from it what it says of itself.
 func (a *app) bundleThere(ctx context.Context, f *bundleFlags, text string) (name string, b bundledFile, err error) {
-	if f.noProof {
-		return "", b, usage("--no-proof is for logs that are read here")
+	if f.noProof || f.from.tiles != "" || f.from.key != "" || f.from.from.content != "" {
+		return "", b, usage("--no-proof, --tiles, --key and --blobs are for logs that are read here: give --data-dir or --log")
 	}
 	api, err := a.dial()
 	if err != nil {
