@@ -152,7 +152,7 @@ func scribble(t *testing.T, path string) {
 // TestKilled: the files as they are on the disk at any moment, copied while batches are written, resume without a gap or
 // a repeat.
 func TestKilled(t *testing.T) {
-	w := played(14, 1500)
+	w := played(14, 1500/effort+200)
 	want := wanted(t, w)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "rows.db")
@@ -184,7 +184,7 @@ func TestKilled(t *testing.T) {
 
 // TestTornWAL: a write-ahead log that ends anywhere gives an earlier place, never a wrong one.
 func TestTornWAL(t *testing.T) {
-	w := played(15, 700)
+	w := played(15, 700/effort+200)
 	want := wanted(t, w)
 	path := filepath.Join(t.TempDir(), "rows.db")
 	m := openFor(t, w.records, path, quiet)
@@ -209,7 +209,7 @@ func TestTornWAL(t *testing.T) {
 
 // TestAbortedTransaction: a batch that fails in its middle changes nothing, and the same batch goes through afterwards.
 func TestAbortedTransaction(t *testing.T) {
-	w := played(16, 2000)
+	w := played(16, 2000/effort+200)
 	want := wanted(t, w)
 	m := openFor(t, w.records, filepath.Join(t.TempDir(), "rows.db"), quiet)
 	half := len(w.records) / 2
@@ -239,7 +239,7 @@ func TestAbortedTransaction(t *testing.T) {
 
 // TestRebuildSurvivesARestart: a rebuild that was under way goes on, while the old rows answer.
 func TestRebuildSurvivesARestart(t *testing.T) {
-	w := played(17, 1500)
+	w := played(17, 1500/effort+200)
 	want := wanted(t, w)
 	path := filled(t, w)
 	m, err := Open(t.Context(), path, recordsOf(w.records), quiet)

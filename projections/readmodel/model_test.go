@@ -100,7 +100,7 @@ func played(seed uint64, steps int) *world {
 // of one event at a time.
 func TestCutsDoNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := played(rapid.Uint64().Draw(t, "world"), rapid.IntRange(1, 150).Draw(t, "steps"))
+		w := played(rapid.Uint64().Draw(t, "world"), rapid.IntRange(1, 150/effort).Draw(t, "steps"))
 		one := openFor(t, w.records, "", Options{})
 		for i := range w.records {
 			apply(t, one, w.records[i:i+1])
@@ -123,7 +123,7 @@ func TestCutsDoNotMatter(t *testing.T) {
 func TestRebuild(t *testing.T) {
 	for name, path := range map[string]string{"memory": "", "file": filepath.Join(t.TempDir(), "rows.db")} {
 		t.Run(name, func(t *testing.T) {
-			w := played(7, 1500)
+			w := played(7, 1500/effort)
 			want := openFor(t, w.records, "", Options{})
 			apply(t, want, w.records)
 			m := openFor(t, w.records, path, Options{})

@@ -23,7 +23,7 @@ var ignoreUnexported = protocmp.Transform()
 // TestRowsSayWhatTheRoomsSay holds what is shown of every entity against the state that its own room folds.
 func TestRowsSayWhatTheRoomsSay(t *testing.T) {
 	for seed := range uint64(2) {
-		w := played(100+seed, 1800)
+		w := played(100+seed, 1800/effort)
 		m := openFor(t, w.records, "", Options{})
 		for i := 0; i < len(w.records); i += 97 {
 			apply(t, m, w.records[i:min(i+97, len(w.records))])

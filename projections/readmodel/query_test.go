@@ -285,7 +285,7 @@ func checkAll(ctx context.Context, m *Model) error {
 // TestQueriesWhileItWrites: every answer is of one place, whatever is written meanwhile; a page that was begun goes on
 // without repeats; those who give up do not wait.
 func TestQueriesWhileItWrites(t *testing.T) {
-	w := played(24, 4000)
+	w := played(24, 4000/effort)
 	for name, path := range map[string]string{"memory": "", "file": filepath.Join(t.TempDir(), "rows.db")} {
 		t.Run(name, func(t *testing.T) {
 			m := openFor(t, w.records, path, quiet)
