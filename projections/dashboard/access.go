@@ -90,7 +90,8 @@ type session struct {
 	ended   chan struct{} // closed when it is logged out or pushed out
 }
 
-// sessions are the logins of this process. A cookie holds a random id; here is its hash.
+// sessions are the logins of this process. A cookie holds a random id; here is its hash. A session outlives the token
+// that began it by at most its age, and never the process.
 type sessions struct {
 	limit int
 	age   time.Duration

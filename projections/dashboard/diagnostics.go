@@ -66,6 +66,11 @@ func sectionOf(i int, s Section) section {
 		out.Origins = out.Origins || r.Origin != ""
 		out.Rows = append(out.Rows, r)
 	}
+	if !out.Origins { // settings keep the names that they are set by
+		for i := range out.Rows {
+			out.Rows[i].Name = named(out.Rows[i].Name)
+		}
+	}
 	if len(s.Columns) > 0 {
 		t := &table{Caption: out.Title, Compact: fewAndShort(s.Columns), Columns: columns(s.Columns...), Empty: empty{Title: "Nothing"}}
 		for _, line := range s.Table[:min(len(s.Table), maxSectionRows)] {
@@ -83,6 +88,15 @@ func sectionOf(i int, s Section) section {
 	}
 	out.Text = clip(strings.Join(lines, "\n"), maxSectionText)
 	return out
+}
+
+// named turns the name of a counter into words: events_appended becomes Events appended.
+func named(s string) string {
+	if s == "" {
+		return s
+	}
+	s = strings.ReplaceAll(s, "_", " ")
+	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 // fewAndShort reports whether a table with these titles has room on a narrow screen.

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// attempts bounds how often an address may try to log in.
+// attempts bounds how often an address may try to log in. Behind a proxy all who log in share its address.
 type attempts struct {
 	limit int
 	now   func() time.Time

@@ -95,9 +95,9 @@ func (q *ask) with(pairs ...string) string {
 		query.Set(pairs[i], pairs[i+1])
 	}
 	if len(query) == 0 {
-		return q.URL.Path
+		return q.URL.EscapedPath()
 	}
-	return q.URL.Path + "?" + query.Encode()
+	return q.URL.EscapedPath() + "?" + query.Encode()
 }
 
 // maxQuery bounds the bytes of a URL's query.
@@ -259,7 +259,7 @@ func (d *Dashboard) servePage(s *screen) http.Handler {
 				f.Title = t.PageTitle()
 			}
 			if s.page.live || s.page.every > 0 {
-				f.LiveURL = liveURL(q.URL.Path, q.Query, at)
+				f.LiveURL = liveURL(q.URL.EscapedPath(), q.Query, at)
 			}
 			return d.send(w, http.StatusOK, s, f)
 		})

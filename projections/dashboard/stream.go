@@ -11,7 +11,8 @@ import (
 const sinceParam = "since"
 
 // serveLive streams the changes of a page: each event is the whole live block, its id begins with the place of the read model.
-// A reader that comes back and has missed nothing is sent nothing.
+// A reader that comes back and has missed nothing is sent nothing. Without TLS a browser speaks HTTP/1.1 and opens at
+// most six connections to a host, so that hidden tabs let their streams go (the SSE extension does that) and come back.
 func (d *Dashboard) serveLive(s *screen) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q, err := askOf(r, s.page.route, "/live")
