@@ -373,11 +373,3 @@ func streamWords(stream string) (what string, where word) {
 	}
 	return room, word{Text: id}
 }
-
-// microseconds is a time as facts hold it; 0 for none.
-func microseconds(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}

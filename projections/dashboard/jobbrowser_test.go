@@ -17,13 +17,18 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
 // works are the things whose pages are looked at.
 type works struct {
-	liar, open, lost, long, dead, numbers, ringer, picture, stages string
+	liar, open, lost, long, dead, numbers, hostile, picture, stages string
 }
+
+const hostileText = "<script>alert(1)</script>\"'><img src=x onerror=y>\u202e</td></table>"
+
+var hostileStream = "shard-" + strings.Repeat("X", 200) + `"'><b>/..`
 
 // workScene has one of everything that happens to work.
 func workScene(t testing.TB) (*scene, works) {
@@ -94,6 +99,18 @@ func workScene(t testing.TB) (*scene, works) {
 		spec.Output = &eventv1.OutputSpec{Dtype: eventv1.ElementType_ELEMENT_TYPE_U32}
 	})
 	w.work()
+	all.hostile = w.deadLetter(func(spec *eventv1.JobSpec, _ *eventv1.JobPolicy) {
+		spec.Input = w.put([]byte(strings.Repeat(hostileText, 40)))
+		spec.Labels = []*eventv1.Label{{Key: strings.Repeat("k", 64), Value: strings.Repeat("W", 250)}, {Key: "e", Value: hostileText}}
+	})
+	w.must(actors.JobAddress(all.hostile), &eventv1.Command{Kind: &eventv1.Command_DiscardJob{DiscardJob: &eventv1.DiscardJob{
+		By: hostileText + strings.Repeat("M", 700), Reason: strings.Repeat(hostileText, 9),
+	}}})
+	if _, err := w.log.Append(t.Context(), hostileStream, events.Any, events.Draft{
+		ID: events.NewCommandID([]byte("hostile")).Event(0), Type: strings.Repeat("T", events.MaxTypeName), Data: []byte(hostileText),
+	}); err != nil {
+		t.Fatal(err)
+	}
 	all.lost = w.submit(nil)
 	w.expire(w.take(0))
 	all.dead = w.deadLetter(func(spec *eventv1.JobSpec, _ *eventv1.JobPolicy) { spec.Tenant = strings.Repeat("long-tenant-", 5) })
@@ -195,6 +212,12 @@ func TestWorkInABrowser(t *testing.T) {
 		{"events-types", "/events?type=ConsensusMismatch"},
 		{"eventstream", linkStream(verdict.Stream)},
 		{"event", linkRecord(verdict.Stream, verdict.Rev)},
+		{"hostile-job", linkJob(all.hostile)},
+		{"hostile-feed", linkJob(all.hostile) + "?history=feed"},
+		{"hostile-json", linkJob(all.hostile) + "?history=json"},
+		{"hostile-letter", linkDeadLetter(all.hostile)},
+		{"hostile-stream", linkStream(hostileStream)},
+		{"hostile-event", linkRecord(hostileStream, 0)},
 	}
 	tab := open(t, b, s.server.URL)
 	sizes := []look{looks[0], {1024, 768, "light"}, looks[3]}
