@@ -22,7 +22,7 @@ func stream(jobs, inFlight int) []events.Record {
 	for len(w.jobs) < jobs {
 		for len(w.jobs)%inFlight != 0 || len(w.tasks)+len(w.waiting) == 0 {
 			spec := w.spec()
-			id := events.DeriveEntityID([]byte(fmt.Sprint(len(w.jobs))))
+			id := events.DeriveEntityID(fmt.Append(nil, len(w.jobs)))
 			w.jobs = append(w.jobs, id)
 			w.submitJob(id, spec, 2)
 			if len(w.jobs)%inFlight == 0 {

@@ -294,3 +294,25 @@ func sql(t *testing.T, path, text string) {
 	must(t, c.run(t.Context(), text))
 	must(t, c.close())
 }
+
+// TestNoRoomForANewOne: when nothing can be begun in the place of a damaged database, the model says so and tries again.
+func TestNoRoomForANewOne(t *testing.T) {
+	w := played(18, 600)
+	want := wanted(t, w)
+	path := filled(t, w)
+	m := openFor(t, w.records, path, quiet)
+	must(t, os.Remove(path))
+	must(t, os.MkdirAll(filepath.Join(path, "in the way"), 0o700)) // a folder that cannot be removed as a file
+	if err := m.replace(t.Context(), m.current, errLost); err == nil {
+		t.Fatal("a folder was replaced")
+	}
+	if _, err := m.Job(t.Context(), w.jobs[0]); !errors.Is(err, ErrRebuilding) || !m.Partial() || m.Position() != 0 {
+		t.Fatalf("job: %v, partial %v, place %d", err, m.Partial(), m.Position())
+	}
+	if err := m.Apply(t.Context(), w.records[:10], w.records[9].Pos); err == nil {
+		t.Fatal("a batch was taken")
+	}
+	must(t, os.RemoveAll(path))
+	catchUp(t, m, w.records)
+	sameRows(t, want, m)
+}

@@ -177,6 +177,9 @@ func (m *Model) Apply(ctx context.Context, batch []events.Record, upTo events.Po
 	if closed {
 		return ErrClosed
 	}
+	if s.dead.Load() {
+		return errors.Join(errLost, m.replace(ctx, s, errLost))
+	}
 	malformed, err := s.apply(ctx, batch, upTo)
 	switch {
 	case useless(err):
@@ -222,7 +225,7 @@ func (m *Model) Lost() <-chan struct{} {
 func (m *Model) Rebuilding() bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.next != nil || m.current.position() < m.current.goal
+	return m.next != nil || m.current.partial()
 }
 
 // Partial reports whether queries answer from a database that has not reached the place where the log was when it was
@@ -230,7 +233,7 @@ func (m *Model) Rebuilding() bool {
 func (m *Model) Partial() bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.current.position() < m.current.goal
+	return m.current.partial()
 }
 
 // read runs a question on the rows of one place.
@@ -241,11 +244,14 @@ func (m *Model) read(ctx context.Context, question func(*conn) error) error {
 		return ErrClosed
 	}
 	s := m.current
+	if s.dead.Load() {
+		return ErrRebuilding
+	}
 	err := s.read(ctx, question)
 	if damaged(err) {
 		m.suspicion(s)
 	}
-	if errors.Is(err, ErrNotFound) && s.position() < s.goal {
+	if errors.Is(err, ErrNotFound) && s.partial() {
 		return ErrRebuilding
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -59,15 +60,15 @@ func dump(t tb, s *store) map[string][]string {
 			break
 		}
 		err = s.w.each(ctx, "SELECT * FROM "+name+" ORDER BY 1, 2, 3", nil, func(r row) error {
-			line := ""
+			var line strings.Builder
 			for _, v := range r {
 				if b, ok := v.([]byte); ok {
-					line += fmt.Sprintf("%x|", b)
+					line.WriteString(fmt.Sprintf("%x|", b))
 				} else {
-					line += fmt.Sprintf("%v|", v)
+					line.WriteString(fmt.Sprintf("%v|", v))
 				}
 			}
-			tables[name] = append(tables[name], line)
+			tables[name] = append(tables[name], line.String())
 			return nil
 		})
 	}

@@ -2,6 +2,7 @@ package readmodel
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -272,10 +273,8 @@ func expected(w *world, q JobQuery) int {
 }
 
 func among[T comparable](list []T, v T) bool {
-	for _, x := range list {
-		if x == v {
-			return true
-		}
+	if slices.Contains(list, v) {
+		return true
 	}
 	return len(list) == 0
 }

@@ -70,7 +70,8 @@ func (m *Model) finishRebuild(ctx context.Context) error {
 	m.next = nil
 	m.current, err = m.openOrBegin(ctx, m.path)
 	if err != nil {
-		m.closed = true // there is nothing to answer from
+		m.current = &store{path: m.path, opts: m.opts} // to be begun by the next batch
+		m.current.dead.Store(true)
 		return fmt.Errorf("read model: %w", err)
 	}
 	if m.current.position() == 0 {
@@ -104,10 +105,11 @@ func (m *Model) replace(ctx context.Context, s *store, why error) error {
 	}
 	m.opts.Logger.Warn("read model is damaged, building it anew", "path", s.path, "error", why)
 	_ = s.close() // what it says of damage is known
+	s.dead.Store(true)
+	s.reached.Store(0)
 	begun, err := m.beginAnew(ctx, s.path)
 	if err != nil {
-		m.closed = true
-		return fmt.Errorf("read model: %w", err)
+		return fmt.Errorf("read model: %w", err) // the next batch tries again
 	}
 	switch {
 	case s == m.next:

@@ -31,6 +31,7 @@ type store struct {
 	w       *conn         // the writer's
 	place   place         // of the writer
 	reached atomic.Uint64 // the place's position, for everybody
+	dead    atomic.Bool   // closed for its damage, and nothing could be begun in its place yet
 	// What the writer knows of the rows; only good for as long as every transaction succeeds.
 	jobs      cache[string, *job]
 	pipelines cache[string, *pipeline]
@@ -241,6 +242,9 @@ func remove(path string) error {
 
 // position is the place up to which everything is in the rows.
 func (s *store) position() events.Position { return events.Position(s.reached.Load()) }
+
+// partial tells whether rows are missing that were to be there from the start.
+func (s *store) partial() bool { return s.dead.Load() || s.position() < s.goal }
 
 func (s *store) forgetCaches() {
 	s.jobs, s.pipelines, s.workers = newCache[string, *job](cachedRows), newCache[string, *pipeline](1024), newCache[string, *worker](cachedRows)
