@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,7 +81,7 @@ func TestTheLogServerIsKilledAgainAndAgain(t *testing.T) {
 	primes := s.admit("primes", (&task{low: 0, high: 1000}).chunk())
 	program := examples.NewCNN(true)
 	pipeline := s.submitProgram(program)
-	const batches, batch = 30, 10
+	const batches, batch = 40, 10
 	tasks := small(d, batches*batch)
 	sent := make(chan error, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), patience(90*time.Second))
@@ -90,6 +91,9 @@ func TestTheLogServerIsKilledAgainAndAgain(t *testing.T) {
 		time.Sleep(time.Duration(300+d.IntN(700)) * time.Millisecond) // the moment is what the dice say
 		l.outage(away)
 	}
+	l.Signal(syscall.SIGSTOP) // it keeps its connections and says nothing
+	time.Sleep(2 * time.Second)
+	l.Signal(syscall.SIGCONT)
 	s.must(<-sent)
 	s.settled(tasks)
 	s.completed(pipeline)
@@ -188,6 +192,9 @@ func unavailable(res *operatorv1.SubmitJobsResponse, err error) bool {
 // TestTheQuickDemoOnALogServer is the show with its log on the far side of the wire.
 func TestTheQuickDemoOnALogServer(t *testing.T) {
 	long(t)
+	if slow {
+		t.Skip("a minute of what the other tests look for races in")
+	}
 	r := command(t, nil, "demo", "--quick", "--json", "--log", "server", "--data-dir", filepath.Join(t.TempDir(), "demo"))
 	if r.code != 0 {
 		t.Fatalf("exit %d\n%s%s", r.code, r.out, r.errOut)
