@@ -91,13 +91,7 @@ func sectionOf(i int, s Section) section {
 }
 
 // named turns the name of a counter into words: events_appended becomes Events appended.
-func named(s string) string {
-	if s == "" {
-		return s
-	}
-	s = strings.ReplaceAll(s, "_", " ")
-	return strings.ToUpper(s[:1]) + s[1:]
-}
+func named(s string) string { return capital(strings.ReplaceAll(s, "_", " ")) }
 
 // fewAndShort reports whether a table with these titles has room on a narrow screen.
 func fewAndShort(titles []string) bool {

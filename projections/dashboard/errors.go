@@ -95,7 +95,7 @@ func sentence(s string) string {
 	if s == "" {
 		return s
 	}
-	return strings.ToUpper(s[:1]) + s[1:] + "."
+	return capital(s) + "."
 }
 
 // fail answers with a page about the error. Nobody reads the answer of a request that was given up.

@@ -67,6 +67,15 @@ func clip(s string, most int) string {
 // words turns an identifier into words: ACK_TIMEOUT and ack_timeout become "ack timeout".
 func words(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", " ")) }
 
+// capital writes the first letter large.
+func capital(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	if n == 0 || r == utf8.RuneError {
+		return s
+	}
+	return string(unicode.ToUpper(r)) + s[n:]
+}
+
 // enumWords names a value of a protobuf enum without the prefix that all its values share. It is "" for unspecified.
 func enumWords(name, prefix string) string {
 	name = strings.TrimPrefix(name, prefix)

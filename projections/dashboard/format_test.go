@@ -23,7 +23,7 @@ func TestFiguresInWords(t *testing.T) {
 		gflops(61_000): "61 GFLOPS", gflops(250): "0.25 GFLOPS",
 		lasting(0): "0 s", lasting(850 * time.Microsecond): "850 µs", lasting(12 * time.Millisecond): "12 ms", lasting(3200 * time.Millisecond): "3.2 s",
 		lasting(250 * time.Second): "4 min 10 s", lasting(3 * time.Hour): "3 h", lasting(52 * time.Hour): "2 d 4 h", lasting(-time.Second): "−1.0 s",
-		words("ACK_TIMEOUT"): "ack timeout", enumWords("ROLE_UNSPECIFIED", "ROLE_"): "", enumWords("ROLE_BIG_BOSS", "ROLE_"): "big boss",
+		words("ACK_TIMEOUT"): "ack timeout", capital("élan"): "Élan", capital(""): "", capital("\u0301x"): "\u0301x", enumWords("ROLE_UNSPECIFIED", "ROLE_"): "", enumWords("ROLE_BIG_BOSS", "ROLE_"): "big boss",
 		shortID("01k9x2"): "01k9x2", shortID("01k9x2aaaaaaaaaaaaaaaaabcd"): "01k9x2aa…abcd",
 		plain("a\x1b[31mred"): "a␛[31mred", plain("evil\u202egpj.exe"): "evil[U+202E]gpj.exe", plain("a\x00b\x7f"): "a␀b␡", plain("a\xffb"): "a\uFFFDb",
 		clip("abcdef", 4): "abc…", clip("ab", 4): "ab", clip("ééééé", 4): "ééé…",

@@ -158,13 +158,7 @@ func (d *Dashboard) workerFilters(ctx context.Context, q *ask, v *workersView) e
 	return nil
 }
 
-func sentenceCase(s string) string {
-	s = words(s)
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
-}
+func sentenceCase(s string) string { return capital(words(s)) }
 
 func workerTone(s readmodel.WorkerState) tone {
 	switch s {
