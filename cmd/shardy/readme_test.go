@@ -36,6 +36,10 @@ func TestReadme(t *testing.T) {
 			missing(t, "clang-19 and lld-19: the module snippet is left out")
 			continue
 		}
+		if strings.Contains(b[1], "npm install") && (os.Getenv("CI") == "" || !have("node", "npm")) {
+			missing(t, "node and the npm registry: the snippet of the official client is left out")
+			continue
+		}
 		for line := range strings.Lines(b[1]) {
 			if line != "go install ./cmd/shardy\n" {
 				script.WriteString(line)
@@ -61,7 +65,7 @@ func TestReadme(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	run := exec.CommandContext(ctx, "bash", "-c", strings.ReplaceAll(script.String(), "7420", freePort(t)))
+	run := exec.CommandContext(ctx, "bash", "-c", strings.NewReplacer("7420", freePort(t), "2113", freePort(t)).Replace(script.String()))
 	run.Dir = dir
 	run.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"), "XDG_CONFIG_HOME="+dir, "SHARDY_CONTEXT=")
 	run.WaitDelay = 10 * time.Second
