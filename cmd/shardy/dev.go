@@ -57,6 +57,7 @@ func dev(ctx context.Context, cfg orchestrator.Config, workers, liars int) error
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return errors.Join(err, o.Close())
 	}
+	cfg.Logger.Info("in a browser", "open", "http://"+o.Addr())
 	cfg.Logger.Info("in another terminal, try", "command", "shardy --address http://"+o.Addr()+" worker list")
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -3,11 +3,13 @@ package orchestrator
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"slices"
 	"strconv"
 
 	"github.com/shardy-network/orchestrator/actors/host"
 	"github.com/shardy-network/orchestrator/projections/dashboard"
+	"github.com/shardy-network/orchestrator/projections/transparency"
 )
 
 // Setting is a configured value as people see it, secrets already redacted, and where it is from.
@@ -43,7 +45,25 @@ func (o *Orchestrator) diagnostics(ctx context.Context) ([]dashboard.Section, er
 	for _, s := range o.cfg.Settings {
 		config.Rows = append(config.Rows, dashboard.SectionRow{Name: s.Name, Value: s.Value, Origin: s.Source})
 	}
-	return []dashboard.Section{shardSection(o.host.Shards()), counters, config}, nil
+	return []dashboard.Section{o.treeSection(), shardSection(o.host.Shards()), counters, config}, nil
+}
+
+// treeSection shows how far the log is under signed checkpoints.
+func (o *Orchestrator) treeSection() dashboard.Section {
+	s := dashboard.Section{Title: "Log tree", Note: "Merkle tree over the event log; keep a checkpoint elsewhere: GET /checkpoint."}
+	state := "signing"
+	if err := o.tree.Err(); err != nil {
+		state = err.Error()
+	}
+	s.Rows = append(s.Rows, dashboard.SectionRow{Name: "State", Value: state})
+	if note, err := o.tree.Latest(); err == nil {
+		if c, err := transparency.OpenCheckpoint(note, o.key.Public().(ed25519.PublicKey)); err == nil {
+			s.Rows = append(s.Rows, dashboard.SectionRow{Name: "Origin", Value: c.Origin},
+				dashboard.SectionRow{Name: "Signed records", Value: strconv.FormatInt(c.Size, 10)},
+				dashboard.SectionRow{Name: "Root", Value: c.Root.String()})
+		}
+	}
+	return s
 }
 
 // shownShards bounds the table of shards.

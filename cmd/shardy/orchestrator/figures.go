@@ -39,6 +39,11 @@ func (o *Orchestrator) figures(ctx context.Context) []metrics.Figure {
 		total("handshakes_refused", "Connections of workers that were refused.", door.Refused),
 		total("stale_messages", "Acknowledgements and results that came too late to count.", door.Stale),
 	}
+	stopped := 0
+	if o.tree.Err() != nil {
+		stopped = 1
+	}
+	all = append(all, gauge("log_tree_stopped", "1 when the log's tree takes in and signs no more: the log contradicts what was signed, or the folder is damaged.", stopped))
 	for _, t := range stats.Dispatch.Tiers {
 		tier := strconv.Itoa(int(t.Tier))
 		all = append(all,
