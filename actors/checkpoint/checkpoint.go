@@ -144,6 +144,18 @@ func Open(signed []byte, server ed25519.PublicKey) (Head, error) {
 	return Parse(n.Text)
 }
 
+// Read reads a signed checkpoint without looking at its signatures: for those who have opened it before.
+func Read(signed []byte) (Head, error) {
+	if len(signed) > MaxBytes {
+		return Head{}, fmt.Errorf("%w: %d bytes, limit %d", ErrMalformed, len(signed), MaxBytes)
+	}
+	end := bytes.LastIndex(signed, []byte("\n\n"))
+	if end < 0 {
+		return Head{}, fmt.Errorf("%w: no signatures", ErrMalformed)
+	}
+	return Parse(string(signed[:end+1]))
+}
+
 // VerifierKey is the server's key as tools for signed notes take it.
 func VerifierKey(server ed25519.PublicKey) (string, error) {
 	return note.NewEd25519VerifierKey(Origin(server), server)

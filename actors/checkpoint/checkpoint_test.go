@@ -35,6 +35,9 @@ func TestCheckpoint(t *testing.T) {
 	if err != nil || got != c {
 		t.Fatalf("opened %v, %v", got, err)
 	}
+	if read, err := Read(signed); err != nil || read != c {
+		t.Fatalf("read %v, %v", read, err)
+	}
 	// Any tool for signed notes reads it.
 	vkey, err := VerifierKey(public(key))
 	if err != nil {
@@ -96,6 +99,11 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if c, err := Open(b, public(key)); err == nil && c != (Head{Origin: "o", Size: 3}) {
 			t.Errorf("never signed, opened: %v", c)
+		}
+		if opened, err := Open(b, public(key)); err == nil {
+			if read, err := Read(b); err != nil || read != opened {
+				t.Errorf("opened %v, read %v, %v", opened, read, err)
+			}
 		}
 		if c, err := Parse(string(b)); err == nil && !strings.HasPrefix(string(b), c.Text()) {
 			t.Errorf("second form of %v", c)
