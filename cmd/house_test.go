@@ -49,7 +49,7 @@ var importers = map[string][]string{
 	"github.com/gorilla/websocket":      {"gateway/socket"},
 	"github.com/cockroachdb/pebble":     {"events/pebblelog"},
 	"modernc.org/sqlite":                {"projections/readmodel"},
-	"golang.org/x/mod":                  {"projections/transparency", "projections/audit", "actors/ledger"},
+	"golang.org/x/mod":                  {"projections/transparency", "projections/audit", "actors/ledger", "actors/checkpoint"},
 	"github.com/prometheus":             {"projections/metrics"},
 	"go.opentelemetry.io":               {"projections/traces"},
 	"github.com/chromedp":               {"projections/dashboard", "cmd"},
