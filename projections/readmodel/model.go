@@ -62,11 +62,23 @@ func Open(ctx context.Context, path string, log projections.StreamReader, o Opti
 // openOrBegin opens a database, or begins it when it is of no use.
 func (m *Model) openOrBegin(ctx context.Context, path string) (*store, error) {
 	s, err := openStore(ctx, path, m.log, m.opts)
-	if err == nil || !useless(err) {
+	switch {
+	case err == nil && s.position() == 0:
+		return m.aim(ctx, s)
+	case err == nil || !useless(err):
 		return s, err
 	}
 	m.opts.Logger.Warn("read model is of no use, building it anew", "path", path, "error", err)
 	return m.beginAnew(ctx, path)
+}
+
+// aim makes a database that holds nothing yet complete where the log ends now.
+func (m *Model) aim(ctx context.Context, s *store) (*store, error) {
+	var err error
+	if s.goal, err = m.head(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
 }
 
 func (m *Model) beginAnew(ctx context.Context, path string) (*store, error) {
@@ -79,11 +91,7 @@ func (m *Model) beginAnew(ctx context.Context, path string) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.goal, err = m.head(ctx)
-	if err != nil {
-		return nil, errors.Join(err, s.close())
-	}
-	return s, nil
+	return m.aim(ctx, s)
 }
 
 // head is the end of the log, where the log can tell it.

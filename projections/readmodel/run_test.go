@@ -176,3 +176,31 @@ func TestRunnerRecovers(t *testing.T) {
 		}
 	}
 }
+
+// TestFreshOnAnOldLog: a database that is begun on a log with a history says that it is being built until it holds it.
+func TestFreshOnAnOldLog(t *testing.T) {
+	h := newHouse(t)
+	end := h.write("job-old", &eventv1.JobSubmitted{Spec: &eventv1.JobSpec{Tenant: "a"}, Policy: &eventv1.JobPolicy{Redundancy: 2}, Slots: 2})
+	m, err := readmodel.Open(t.Context(), filepath.Join(t.TempDir(), "fresh.db"), h.log, readmodel.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if _, err := m.Job(t.Context(), "old"); !errors.Is(err, readmodel.ErrRebuilding) || !m.Partial() {
+		t.Fatalf("before anything was read: %v, partial %v", err, m.Partial())
+	}
+	for tick, err := range h.log.Tail(t.Context(), 0, m.Filter()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Apply(t.Context(), []events.Record{*tick.Event}, tick.Pos); err != nil {
+			t.Fatal(err)
+		}
+		if tick.Pos >= end {
+			break
+		}
+	}
+	if _, err := m.Job(t.Context(), "old"); err != nil || m.Partial() {
+		t.Fatalf("after all was read: %v, partial %v", err, m.Partial())
+	}
+}
