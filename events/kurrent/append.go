@@ -45,6 +45,10 @@ func (l *Log) append(ctx context.Context, stream string, want events.Expect, evs
 		// The answer was lost, with a connection as a rule. The same append finds out what became of it.
 		got, err = toLeader(ctx, l, put)
 	}
+	var somewhere *nowhere
+	if errors.As(err, &somewhere) {
+		return l.locate(ctx, stream, somewhere.rev, evs[len(evs)-1].ID)
+	}
 	var conflict *events.Conflict
 	if errors.As(err, &conflict) {
 		if first, ok, lookErr := l.repeated(ctx, conflict, evs); lookErr != nil {
@@ -54,6 +58,18 @@ func (l *Log) append(ctx context.Context, stream string, want events.Expect, evs
 		}
 	}
 	return got, err
+}
+
+// locate finds the position of an event whose append was answered without one.
+func (l *Log) locate(ctx context.Context, stream string, rev uint64, id events.ID) (events.Appended, error) {
+	rs, _, err := l.page(ctx, &query{stream: stream, rev: rev, limit: 1})
+	switch {
+	case err != nil:
+		return events.Appended{}, unavailable("the events were written, and cannot be read: %v", err)
+	case len(rs) == 0 || rs[0].ID != id || rs[0].Rev != rev:
+		return events.Appended{}, unavailable("the events are not where the server said")
+	}
+	return events.Appended{Rev: rev, Pos: rs[0].Pos}, nil
 }
 
 // repeatable says whether a second append of the same events can be told from the first: the expectation of one that
@@ -117,8 +133,11 @@ func send(ctx context.Context, cc *grpc.ClientConn, stream string, want events.E
 	}
 	ok := resp.GetSuccess()
 	_, known := ok.GetCurrentRevisionOption().(*streams.AppendResp_Success_CurrentRevision)
-	if !known || ok.GetPosition() == nil {
+	switch {
+	case !known:
 		return events.Appended{}, unavailable("the server did not say where the events are")
+	case ok.GetPosition() == nil:
+		return events.Appended{}, &nowhere{rev: ok.GetCurrentRevision()}
 	}
 	return events.Appended{Rev: ok.GetCurrentRevision(), Pos: events.Position(ok.GetPosition().GetCommitPosition())}, nil
 }

@@ -63,3 +63,71 @@ func appendAll(b *testing.B, l events.Log, appenders int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
 	b.ReportMetric(float64(cpu)/float64(b.N)/1000, "cpu-us/append")
 }
+
+// BenchmarkRead measures how fast a whole log is read, and how fast eight tails follow it together while it grows.
+func BenchmarkRead(b *testing.B) {
+	log := memlog.New()
+	l := serve(b, log, esdbserver.Config{}).open(kurrent.Options{})
+	grow := func(n int) {
+		evs := make([]events.Draft, n)
+		for i := range evs {
+			evs[i] = eventstest.Draft("A")
+			evs[i].Data = make([]byte, 200)
+		}
+		if _, err := log.Append(b.Context(), fmt.Sprintf("s-%v", evs[0].ID), events.Absent, evs...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for range 25 {
+		grow(4000)
+	}
+	b.Run("all", func(b *testing.B) {
+		n := 0
+		for b.Loop() {
+			for _, err := range l.ReadAll(b.Context(), 0, events.Filter{}) {
+				if err != nil {
+					b.Fatal(err)
+				}
+				n++
+			}
+		}
+		b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+	})
+	b.Run("8 tails", func(b *testing.B) {
+		const tails, each = 8, 4000
+		n := 0
+		for b.Loop() {
+			head, err := l.Head(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			var live, wg sync.WaitGroup
+			live.Add(tails)
+			for range tails {
+				wg.Go(func() {
+					seen, told := 0, false
+					for tick, err := range l.Tail(b.Context(), head, events.Filter{}) {
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						if tick.Live && !told {
+							told = true
+							live.Done()
+						}
+						if tick.Event != nil {
+							if seen++; seen == each {
+								return
+							}
+						}
+					}
+				})
+			}
+			live.Wait()
+			grow(each)
+			wg.Wait()
+			n += tails * each
+		}
+		b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+	})
+}

@@ -29,6 +29,11 @@ func (n *notLeader) Error() string { return "the node is not the leader" }
 // Is makes it an ErrUnavailable for those who do not follow.
 func (n *notLeader) Is(target error) bool { return target == events.ErrUnavailable }
 
+// nowhere is an answer that lacks the position: a server that recognises a repeat by itself may not know it.
+type nowhere struct{ rev uint64 }
+
+func (*nowhere) Error() string { return "appended at a position that was not told" }
+
 // wrongVersion is the refusal of an expectation, where it does not come as a reply.
 type wrongVersion struct{ got events.Expect }
 

@@ -38,6 +38,8 @@ type proxy struct {
 	// answers may change, or drop (nil), what the server sends to a read; subscription is its number, 0 for none.
 	answers       atomic.Pointer[func(subscription int64, b []byte) []byte]
 	subscriptions atomic.Int64
+	// appended may change what the server sends to appends.
+	appended atomic.Pointer[func(b []byte) []byte]
 }
 
 func proxied(t *testing.T, target string) *proxy {
@@ -115,6 +117,9 @@ func (p *proxy) pass(from grpc.ServerStream, to *grpc.ClientConn) error {
 				continue
 			}
 			f = b
+		}
+		if change := p.appended.Load(); change != nil && strings.HasSuffix(method, "ppend") {
+			f = (*change)(f)
 		}
 		if err := from.SendMsg(&f); err != nil {
 			return err
