@@ -161,7 +161,7 @@ func TestTheOrchestratorIsKilledBesideItsLogServer(t *testing.T) {
 	}
 }
 
-// TestAnAnswerWhileTheLogIsAway holds what a client hears meanwhile.
+// TestAnAnswerWhileTheLogIsAway holds what a client hears meanwhile, and that the orchestrator can be stopped.
 func TestAnAnswerWhileTheLogIsAway(t *testing.T) {
 	s, l := remote(t)
 	s.crew(2)
@@ -174,7 +174,9 @@ func TestAnAnswerWhileTheLogIsAway(t *testing.T) {
 		res, err := s.jobs.SubmitJobs(ctx, request(primes, "away", []*task{{low: 1, high: 1000}}, nil))
 		return unavailable(res, err) && time.Since(begin) < patience(3*time.Second)
 	})
+	s.stop() // an operator's stop does not wait for the log
 	l.run()
+	s.start()
 	t1 := []*task{{low: 1, high: 1000}}
 	s.must(s.insist(t.Context(), primes, t1, 1))
 	s.settled(t1)
