@@ -1,0 +1,67 @@
+package mesh
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/metrics"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/multiformats/go-multiaddr"
+)
+
+// userAgent is what identify tells others; the version is the product's own.
+const userAgent = "shardy"
+
+// newHost makes the libp2p host: TCP, Noise and Yamux, by name and nothing else. No relay: others' traffic is not ours.
+func newHost(c Config, g *gate, bandwidth metrics.Reporter) (host.Host, error) {
+	key, err := privateKey(c.Key)
+	if err != nil {
+		return nil, err
+	}
+	resources, err := newResources(c)
+	if err != nil {
+		return nil, err
+	}
+	connections, err := connmgr.NewConnManager(c.LowPeers, c.HighPeers, connmgr.WithGracePeriod(20*time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("mesh: connection manager: %w", err)
+	}
+	agent := userAgent
+	if c.Version != "" {
+		agent += "/" + c.Version
+	}
+	options := []libp2p.Option{
+		libp2p.Identity(key),
+		libp2p.ListenAddrStrings(c.Listen...),
+		libp2p.Transport(tcp.NewTCPTransport),
+		libp2p.Security(noise.ID, noise.New),
+		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
+		libp2p.DisableRelay(),
+		libp2p.Ping(true),
+		libp2p.UserAgent(agent),
+		libp2p.ConnectionGater(g),
+		libp2p.ConnectionManager(connections),
+		libp2p.ResourceManager(resources),
+		libp2p.BandwidthReporter(bandwidth),
+		libp2p.WithDialTimeout(c.DialTimeout),
+		libp2p.DisableMetrics(),
+		libp2p.DisableIdentifyAddressDiscovery(),
+	}
+	if len(c.Announce) > 0 {
+		announce, err := multiaddrs(c.Announce)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		options = append(options, libp2p.AddrsFactory(func([]multiaddr.Multiaddr) []multiaddr.Multiaddr { return announce }))
+	}
+	h, err := libp2p.New(options...)
+	if err != nil {
+		return nil, fmt.Errorf("mesh: host: %w", err)
+	}
+	return h, nil
+}
