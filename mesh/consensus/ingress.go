@@ -1,0 +1,109 @@
+package consensus
+
+import (
+	"sync"
+)
+
+// maxInbox is how many messages of one peer wait for the library before its stream has to.
+const maxInbox = 256
+
+// ingress brings the messages of peers through the gate to one instance of the library. Each peer has a goroutine of its
+// own that hands them over: one that the library lets wait keeps no other waiting.
+type ingress struct {
+	handle func(from uint64, m *message)
+
+	mu     sync.Mutex
+	gate   *gate
+	boxes  map[uint64]*inbox
+	closed bool
+	wg     sync.WaitGroup // of the goroutines of the boxes
+}
+
+// inbox is one peer's; guarded by ingress.mu.
+type inbox struct {
+	queue []*message
+	moved *sync.Cond // on ingress.mu: the queue became longer or shorter, or all is closed
+}
+
+func newIngress(g *gate, handle func(uint64, *message)) *ingress {
+	return &ingress{gate: g, handle: handle, boxes: map[uint64]*inbox{}}
+}
+
+// take brings in a message; it waits while too many of the same peer wait.
+func (in *ingress) take(from uint64, m *message, size int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if b := in.boxes[from]; b != nil {
+		for len(b.queue) >= maxInbox && !in.closed {
+			b.moved.Wait()
+		}
+	}
+	in.put(in.gate.Admit(from, m, size))
+}
+
+// begun, changing and tick pass on what the gate must know.
+func (in *ingress) begun(view uint64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.put(in.gate.Begun(view))
+}
+
+func (in *ingress) changing(height uint64, m *members) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.gate.Changing(height, m)
+}
+
+func (in *ingress) tick() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.put(in.gate.Tick())
+}
+
+func (in *ingress) put(messages []admitted) {
+	if in.closed {
+		return
+	}
+	for _, a := range messages {
+		b := in.boxes[a.from]
+		if b == nil {
+			b = &inbox{moved: sync.NewCond(&in.mu)}
+			in.boxes[a.from] = b
+			in.wg.Go(func() { in.deliver(a.from, b) })
+		}
+		b.queue = append(b.queue, a.m)
+		b.moved.Broadcast()
+	}
+}
+
+func (in *ingress) deliver(from uint64, b *inbox) {
+	for {
+		in.mu.Lock()
+		for len(b.queue) == 0 && !in.closed {
+			b.moved.Wait()
+		}
+		if in.closed {
+			in.mu.Unlock()
+			return
+		}
+		m := b.queue[0]
+		b.queue[0] = nil
+		b.queue = b.queue[1:]
+		b.moved.Broadcast()
+		in.mu.Unlock()
+		in.handle(from, m)
+	}
+}
+
+// shut lets nothing more through. wait returns when nothing is handed over any more.
+func (in *ingress) shut() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.closed = true
+	for _, b := range in.boxes {
+		b.queue = nil
+		b.moved.Broadcast()
+	}
+}
+
+func (in *ingress) wait() { in.wg.Wait() }
