@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,10 +63,8 @@ func Parse(text string) (Head, error) {
 	if !ended || len(lines) < 3 {
 		return Head{}, fmt.Errorf("%w: want origin, size and root on a line each", ErrMalformed)
 	}
-	for _, l := range lines {
-		if l == "" {
-			return Head{}, fmt.Errorf("%w: empty line", ErrMalformed)
-		}
+	if slices.Contains(lines, "") {
+		return Head{}, fmt.Errorf("%w: empty line", ErrMalformed)
 	}
 	size, err := ParseNumber(lines[1])
 	if err != nil {

@@ -125,17 +125,20 @@ func throughputChart(points []readmodel.Point, s span) chart {
 }
 
 func columnTitle(p readmodel.Point, s span) string {
-	t := fmt.Sprintf("%s UTC, %s: %s verified (%s/s), %s submitted", p.At.UTC().Format("15:04:05"), lasting(s.step),
-		thousands(p.Verified), rateOf(float64(p.Verified)/s.step.Seconds()), thousands(p.Submitted))
+	parts := []string{
+		fmt.Sprintf("%s UTC", p.At.UTC().Format("15:04:05")),
+		fmt.Sprintf("%s: %s verified (%s/s)", lasting(s.step), thousands(p.Verified), rateOf(float64(p.Verified)/s.step.Seconds())),
+		fmt.Sprintf("%s submitted", thousands(p.Submitted)),
+	}
 	for _, n := range []struct {
 		n    uint64
 		what string
 	}{{p.Mismatches, "mismatches"}, {p.DeadLettered, "dead letters"}, {p.Stripped, "hand-overs lost"}, {p.Rejected, "results refused"}} {
 		if n.n > 0 {
-			t += fmt.Sprintf(", %s %s", thousands(n.n), n.what)
+			parts = append(parts, thousands(n.n)+" "+n.what)
 		}
 	}
-	return t
+	return strings.Join(parts, ", ")
 }
 
 // tick writes a number of an axis.

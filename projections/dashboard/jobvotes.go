@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +70,7 @@ func newBallot(j *readmodel.Job, staff, hidden bool) ballot {
 		for _, s := range j.Assignments {
 			for k := range s.Attempts {
 				a := &s.Attempts[k]
-				if s.Round == j.Round && a.Outcome == readmodel.OutcomeReturned && inSlots(v.Slots, a.Slot) {
+				if s.Round == j.Round && a.Outcome == readmodel.OutcomeReturned && slices.Contains(v.Slots, a.Slot) {
 					g.Voices = append(g.Voices, newVoice(a, g.Standing, staff, hidden))
 				}
 			}
@@ -78,15 +79,6 @@ func newBallot(j *readmodel.Job, staff, hidden bool) ballot {
 	}
 	b.Empty = empty{Title: "No result yet", Text: "Each result is compared by a checksum over its status, its fuel and its output."}
 	return b
-}
-
-func inSlots(slots []uint32, slot uint32) bool {
-	for _, s := range slots {
-		if s == slot {
-			return true
-		}
-	}
-	return false
 }
 
 func newVoice(a *readmodel.Attempt, s badge, staff, hidden bool) voice {
@@ -116,7 +108,7 @@ func standing(j *readmodel.Job, v *readmodel.Vote) badge {
 		return badge{toneVerified, "agrees"}
 	case j.Verdict != nil && !bytes.Equal(v.Checksum, j.Verdict.Checksum):
 		return badge{toneMismatch, "contradicted"}
-	case j.State == operatorv1.JobState_JOB_STATE_DEAD_LETTERED && len(j.DeadLetter.GetContradicted()) > 0 && inSlots(j.DeadLetter.Contradicted, v.Slots[0]):
+	case j.State == operatorv1.JobState_JOB_STATE_DEAD_LETTERED && len(j.DeadLetter.GetContradicted()) > 0 && slices.Contains(j.DeadLetter.Contradicted, v.Slots[0]):
 		return badge{toneMismatch, "contradicted"}
 	case j.State == operatorv1.JobState_JOB_STATE_OPEN:
 		return badge{toneRunning, "undecided"}
@@ -203,7 +195,7 @@ func contradictedSaying(j *readmodel.Job, slots []uint32, staff bool) saying {
 	for _, as := range j.Assignments {
 		for i := range as.Attempts {
 			a := &as.Attempts[i]
-			if a.Outcome != readmodel.OutcomeReturned || as.Round != j.Round || !inSlots(slots, a.Slot) {
+			if a.Outcome != readmodel.OutcomeReturned || as.Round != j.Round || !slices.Contains(slots, a.Slot) {
 				continue
 			}
 			if n > 0 {

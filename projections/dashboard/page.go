@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -275,9 +276,7 @@ func liveURL(path string, query url.Values, at events.Position) string {
 
 func cloneQuery(query url.Values) url.Values {
 	out := make(url.Values, len(query)+1)
-	for k, v := range query {
-		out[k] = v
-	}
+	maps.Copy(out, query)
 	return out
 }
 

@@ -148,9 +148,7 @@ func (s *scene) do(method, path string, form url.Values, header http.Header) ans
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for k, v := range header {
-		r.Header[k] = v
-	}
+	maps.Copy(r.Header, header)
 	if method == http.MethodPost {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}

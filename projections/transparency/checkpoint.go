@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,10 +58,8 @@ func ParseCheckpoint(text string) (Checkpoint, error) {
 	if !ended || len(lines) < 3 {
 		return Checkpoint{}, fmt.Errorf("%w: want origin, size and root on a line each", ErrCheckpoint)
 	}
-	for _, l := range lines {
-		if l == "" {
-			return Checkpoint{}, fmt.Errorf("%w: empty line", ErrCheckpoint)
-		}
+	if slices.Contains(lines, "") {
+		return Checkpoint{}, fmt.Errorf("%w: empty line", ErrCheckpoint)
 	}
 	size, err := parseNumber(lines[1])
 	if err != nil {

@@ -84,12 +84,12 @@ func whatIf(ctx context.Context, from logFlags, o audit.WhatIfOptions) (r audit.
 
 func (a *app) showWhatIf(r audit.Comparison) error {
 	columns := []audit.AltAccount{{Name: "RECORDED", Account: r.Recorded}}
-	heading := "OUTCOME RECORDED"
+	heading := []string{"OUTCOME", "RECORDED"}
 	for _, p := range r.Policies {
 		columns = append(columns, p)
-		heading += " " + strings.ReplaceAll(printable(p.Name), " ", "_")
+		heading = append(heading, strings.ReplaceAll(printable(p.Name), " ", "_"))
 	}
-	err := a.table(heading, func(row func(...any)) {
+	err := a.table(strings.Join(heading, " "), func(row func(...any)) {
 		for _, line := range whatIfRows {
 			cells := []any{line.name}
 			for i := range columns {
