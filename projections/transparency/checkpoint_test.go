@@ -3,12 +3,6 @@ package transparency
 import (
 	"bytes"
 	"crypto/ed25519"
-	"errors"
-	"strings"
-	"testing"
-
-	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 )
 
 func testKey(b byte) ed25519.PrivateKey {
@@ -16,89 +10,3 @@ func testKey(b byte) ed25519.PrivateKey {
 }
 
 func public(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
-
-func TestCheckpoint(t *testing.T) {
-	key := testKey(1)
-	c := Checkpoint{Origin: Origin(public(key)), Size: 12, Root: tlog.Hash{1, 2, 3}}
-	if c.Origin != "shardy/8a88e3dd7409f195" {
-		t.Errorf("origin %q", c.Origin)
-	}
-	signed, err := SignCheckpoint(c, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := SignCheckpoint(c, key)
-	if err != nil || !bytes.Equal(signed, again) {
-		t.Errorf("signed twice, not the same: %v", err)
-	}
-	got, err := OpenCheckpoint(signed, public(key))
-	if err != nil || got != c {
-		t.Fatalf("opened %v, %v", got, err)
-	}
-	// Any tool for signed notes reads it.
-	vkey, err := VerifierKey(public(key))
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := note.NewVerifier(vkey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n, err := note.Open(signed, note.VerifierList(v)); err != nil || n.Text != c.Text() {
-		t.Errorf("as a note: %v", err)
-	}
-	if _, err := OpenCheckpoint(signed, public(testKey(2))); !errors.Is(err, ErrSignature) {
-		t.Errorf("other key: %v", err)
-	}
-	for i := range signed {
-		bad := bytes.Clone(signed)
-		bad[i] ^= 1
-		if _, err := OpenCheckpoint(bad, public(key)); !errors.Is(err, ErrSignature) && !errors.Is(err, ErrCheckpoint) {
-			t.Fatalf("byte %d changed: %v", i, err)
-		}
-	}
-	if _, err := OpenCheckpoint(append(signed, bytes.Repeat([]byte("x"), MaxCheckpointBytes)...), public(key)); !errors.Is(err, ErrCheckpoint) {
-		t.Errorf("too long: %v", err)
-	}
-	if _, err := SignCheckpoint(Checkpoint{Origin: "has space"}, key); err == nil {
-		t.Error("signed under an origin that no note can carry")
-	}
-	if _, err := SignCheckpoint(c, key[:10]); err == nil {
-		t.Error("signed with half a key")
-	}
-}
-
-func TestParseCheckpoint(t *testing.T) {
-	root := tlog.Hash{}.String()
-	good := "o\n5\n" + root + "\n"
-	if c, err := ParseCheckpoint(good + "extension\n"); err != nil || c.Size != 5 {
-		t.Errorf("extension: %v, %v", c, err)
-	}
-	for _, bad := range []string{
-		"", "\n", "o\n5\n", "o\n5\n" + root, "\n5\n" + root + "\n", "o\n05\n" + root + "\n", "o\n-1\n" + root + "\n", "o\n+1\n" + root + "\n",
-		"o\n9999999999999999999\n" + root + "\n", "o\n5\n" + root[:40] + "\n", "o\n5\n" + strings.TrimRight(root, "=") + "\n", good + "\n",
-		good + strings.Repeat("x", MaxCheckpointBytes) + "\n",
-	} {
-		if c, err := ParseCheckpoint(bad); !errors.Is(err, ErrCheckpoint) {
-			t.Errorf("%.60q: %v, %v", bad, c, err)
-		}
-	}
-}
-
-func FuzzOpenCheckpoint(f *testing.F) {
-	key := testKey(1)
-	signed, err := SignCheckpoint(Checkpoint{Origin: "o", Size: 3}, key)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(signed)
-	f.Add([]byte("o\n5\n" + tlog.Hash{}.String() + "\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if c, err := OpenCheckpoint(b, public(key)); err == nil && c != (Checkpoint{Origin: "o", Size: 3}) {
-			t.Errorf("never signed, opened: %v", c)
-		}
-		if c, err := ParseCheckpoint(string(b)); err == nil && !strings.HasPrefix(string(b), c.Text()) {
-			t.Errorf("second form of %v", c)
-		}
-	})
-}

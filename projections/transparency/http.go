@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/shardy-network/orchestrator/actors/checkpoint"
 	"github.com/shardy-network/orchestrator/events"
 )
 
@@ -200,7 +201,7 @@ type errParameter string
 func (e errParameter) Error() string { return "parameter " + string(e) + " is missing or malformed" }
 
 func parameter(q url.Values, key string) (int64, error) {
-	n, err := parseNumber(q.Get(key))
+	n, err := checkpoint.ParseNumber(q.Get(key))
 	if err != nil {
 		return 0, errParameter(key)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/shardy-network/orchestrator/actors/checkpoint"
 	"github.com/shardy-network/orchestrator/events"
 )
 
@@ -54,7 +55,7 @@ func ParseEvidence(text []byte) (Evidence, error) {
 	if len(text) > MaxProofBytes {
 		return e, fmt.Errorf("%w: %d bytes, limit %d", ErrProofText, len(text), MaxProofBytes)
 	}
-	head, checkpoint, ok := strings.Cut(string(text), "\n\n")
+	head, signed, ok := strings.Cut(string(text), "\n\n")
 	lines := strings.Split(head, "\n")
 	if !ok || lines[0] != proofTag {
 		return e, fmt.Errorf("%w: is no %s", ErrProofText, proofTag)
@@ -70,7 +71,7 @@ func ParseEvidence(text []byte) (Evidence, error) {
 	if len(lines) == 0 || !strings.HasPrefix(lines[0], proofIndex) {
 		return e, fmt.Errorf("%w: no index", ErrProofText)
 	}
-	index, err := parseNumber(lines[0][len(proofIndex):])
+	index, err := checkpoint.ParseNumber(lines[0][len(proofIndex):])
 	if err != nil {
 		return e, fmt.Errorf("%w: index %w", ErrProofText, err)
 	}
@@ -78,14 +79,14 @@ func ParseEvidence(text []byte) (Evidence, error) {
 		return e, fmt.Errorf("%w: %d hashes", ErrProofText, len(lines))
 	}
 	for _, l := range lines {
-		h, err := parseHash(l)
+		h, err := checkpoint.ParseHash(l)
 		if err != nil {
 			return e, fmt.Errorf("%w: line %q %w", ErrProofText, l, err)
 		}
 		e.Proof.Hashes = append(e.Proof.Hashes, h)
 	}
 	// The size is the one that the checkpoint claims; Verify asks whether it is signed.
-	text2, _, ok := strings.Cut(checkpoint, "\n\n")
+	text2, _, ok := strings.Cut(signed, "\n\n")
 	if !ok {
 		return e, fmt.Errorf("%w: no checkpoint", ErrProofText)
 	}
@@ -93,7 +94,7 @@ func ParseEvidence(text []byte) (Evidence, error) {
 	if err != nil {
 		return e, fmt.Errorf("%w: %w", ErrProofText, err)
 	}
-	e.Proof.Index, e.Proof.Size, e.Checkpoint = index, c.Size, []byte(checkpoint)
+	e.Proof.Index, e.Proof.Size, e.Checkpoint = index, c.Size, []byte(signed)
 	return e, nil
 }
 

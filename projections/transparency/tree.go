@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/shardy-network/orchestrator/actors/checkpoint"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/projections"
 )
@@ -109,7 +110,7 @@ var _ projections.Projection = (*Tree)(nil)
 // checkpoints do not fail Open: the tree goes on to answer what it can, and Err tells why it adds and signs no more.
 func Open(ctx context.Context, dir string, log Log, key ed25519.PrivateKey, opts Options) (*Tree, error) {
 	if key != nil && len(key) != ed25519.PrivateKeySize {
-		return nil, errKey
+		return nil, checkpoint.ErrKey
 	}
 	t := &Tree{
 		log: log, key: key, opts: opts.withDefaults(), cache: newTileCache(), live: new(edge), dir: opts.folder,
