@@ -261,6 +261,9 @@ func (e *Engine) receive(from Key, frame []byte) error {
 	if in == nil || !in.ready.Load() || !e.members().has(from) || from == e.self {
 		return nil
 	}
+	if in.paces.wait(in.ctx, from) != nil {
+		return nil
+	}
 	if tx != nil {
 		in.core.HandleRequest(nodeOf(from), tx)
 		return nil

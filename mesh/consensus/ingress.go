@@ -1,8 +1,38 @@
 package consensus
 
 import (
+	"context"
 	"sync"
+
+	"golang.org/x/time/rate"
 )
+
+// What one peer may send a second, and at once. An honest validator sends four messages a block, and now and then what
+// waits in its pool.
+const (
+	pace  = 5000
+	burst = 2 * pace
+)
+
+// paces slows down peers that send too much: their streams wait, nobody else's.
+type paces struct {
+	mu sync.Mutex
+	of map[Key]*rate.Limiter
+}
+
+func (p *paces) wait(ctx context.Context, from Key) error {
+	p.mu.Lock()
+	l := p.of[from]
+	if l == nil {
+		if p.of == nil {
+			p.of = map[Key]*rate.Limiter{}
+		}
+		l = rate.NewLimiter(pace, burst)
+		p.of[from] = l
+	}
+	p.mu.Unlock()
+	return l.Wait(ctx)
+}
 
 // maxInbox is how many messages of one peer wait for the library before its stream has to.
 const maxInbox = 256

@@ -23,6 +23,7 @@ type instance struct {
 	core   *consensus.Consensus
 	votes  *wal.WriteAheadLogFile
 	in     *ingress
+	paces  paces
 	ctx    context.Context // of pulls while it runs
 	cancel context.CancelFunc
 	ticks  [3]*time.Ticker

@@ -30,7 +30,8 @@ func (l *libraryLog) Infof(template string, args ...any) {
 	l.write(slog.LevelDebug, template, args)
 }
 
-func (l *libraryLog) Warnf(template string, args ...any)  { l.write(slog.LevelDebug, template, args) }
+func (l *libraryLog) Warnf(template string, args ...any) { l.write(slog.LevelDebug, template, args) }
+
 func (l *libraryLog) Errorf(template string, args ...any) { l.write(slog.LevelWarn, template, args) }
 
 func (l *libraryLog) Panicf(template string, args ...any) {

@@ -51,8 +51,8 @@ type node struct {
 	lies   func(*ledgerv1.CertifiedBlock) *ledgerv1.CertifiedBlock // as a server of blocks
 }
 
-// network is a chain with its nodes, in memory.
-type network struct {
+// testNet is a chain with its nodes, in memory.
+type testNet struct {
 	t       *testing.T
 	genesis *ledgerv1.ValidatorSet
 	x       *Exchange
@@ -65,13 +65,13 @@ type network struct {
 	evidence []*ledgerv1.VotePair
 }
 
-func newNetwork(t *testing.T, n int, tune func(*Config)) *network {
+func newNetwork(t *testing.T, n int, tune func(*Config)) *testNet {
 	t.Helper()
 	var all []int
 	for i := range n {
 		all = append(all, i)
 	}
-	net := &network{
+	net := &testNet{
 		t: t, genesis: testSet(1, all...), x: NewExchange(), tune: tune, dir: t.TempDir(), nodes: map[int]*node{}, severed: map[Key]bool{},
 	}
 	t.Cleanup(net.close)
@@ -89,7 +89,7 @@ func testLog(i int) *slog.Logger {
 	return slog.New(slog.NewTextHandler(io.Writer(os.Stderr), &slog.HandlerOptions{Level: level})).With("node", i)
 }
 
-func (net *network) start(i int) *node {
+func (net *testNet) start(i int) *node {
 	net.t.Helper()
 	n := &node{index: i, key: testID(i), dir: filepath.Join(net.dir, fmt.Sprint(i))}
 	var err error
@@ -101,7 +101,7 @@ func (net *network) start(i int) *node {
 }
 
 // open runs an engine over the ledger of a node.
-func (net *network) open(n *node) {
+func (net *testNet) open(n *node) {
 	net.t.Helper()
 	cfg := Config{
 		Chain: toyChain, Key: testKey(n.index), Dir: n.dir, Application: n.ledger, Transport: net.x.Join(n.key),
@@ -125,7 +125,7 @@ func (net *network) open(n *node) {
 	net.nodes[n.index] = n
 }
 
-func (net *network) startAll() []*node {
+func (net *testNet) startAll() []*node {
 	net.t.Helper()
 	var out []*node
 	for i := range net.genesis.Validators {
@@ -138,7 +138,7 @@ func (net *network) startAll() []*node {
 }
 
 // stop ends a node and forgets it.
-func (net *network) stop(n *node) {
+func (net *testNet) stop(n *node) {
 	net.t.Helper()
 	net.mu.Lock()
 	delete(net.nodes, n.index)
@@ -151,13 +151,13 @@ func (net *network) stop(n *node) {
 	}
 }
 
-func (net *network) close() {
+func (net *testNet) close() {
 	for _, n := range net.all() {
 		net.stop(n)
 	}
 }
 
-func (net *network) all() []*node {
+func (net *testNet) all() []*node {
 	net.mu.Lock()
 	defer net.mu.Unlock()
 	var out []*node
@@ -168,7 +168,7 @@ func (net *network) all() []*node {
 	return out
 }
 
-func (net *network) reachable(self Key) []*node {
+func (net *testNet) reachable(self Key) []*node {
 	net.mu.Lock()
 	cut := net.severed[self]
 	net.mu.Unlock()
@@ -178,7 +178,7 @@ func (net *network) reachable(self Key) []*node {
 	return slices.DeleteFunc(net.all(), func(n *node) bool { return n.key == self })
 }
 
-func (net *network) faults() int { return light.Faults(len(net.genesis.Validators)) }
+func (net *testNet) faults() int { return light.Faults(len(net.genesis.Validators)) }
 
 func nthHighest(heights []uint64, n int) uint64 {
 	slices.SortFunc(heights, func(a, b uint64) int { return int(b) - int(a) })
@@ -189,7 +189,7 @@ func nthHighest(heights []uint64, n int) uint64 {
 }
 
 // isolate cuts a node off from all others, or connects it again.
-func (net *network) isolate(n *node, cut bool) {
+func (net *testNet) isolate(n *node, cut bool) {
 	for i := range 8 {
 		net.x.Cut(n.key, testID(i), cut)
 		net.x.Cut(testID(i), n.key, cut)
@@ -200,7 +200,7 @@ func (net *network) isolate(n *node, cut bool) {
 }
 
 // submit gives transactions to some nodes, as gossip would.
-func (net *network) submit(nodes []*node, txs ...[]byte) {
+func (net *testNet) submit(nodes []*node, txs ...[]byte) {
 	net.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -222,7 +222,7 @@ func toyTxs(from, n int) [][]byte {
 }
 
 // awaitTxs waits until all nodes have committed all transactions.
-func (net *network) awaitTxs(nodes []*node, txs [][]byte) {
+func (net *testNet) awaitTxs(nodes []*node, txs [][]byte) {
 	net.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -242,7 +242,7 @@ func (net *network) awaitTxs(nodes []*node, txs [][]byte) {
 	}
 }
 
-func (net *network) awaitHeight(n *node, h uint64) {
+func (net *testNet) awaitHeight(n *node, h uint64) {
 	net.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -252,7 +252,7 @@ func (net *network) awaitHeight(n *node, h uint64) {
 }
 
 // await polls what has no event.
-func (net *network) await(what string, ok func() bool) {
+func (net *testNet) await(what string, ok func() bool) {
 	net.t.Helper()
 	deadline := time.After(patience)
 	poll := time.NewTicker(5 * time.Millisecond)
@@ -269,13 +269,13 @@ func (net *network) await(what string, ok func() bool) {
 	}
 }
 
-func (net *network) awaitRole(n *node, r Role) {
+func (net *testNet) awaitRole(n *node, r Role) {
 	net.t.Helper()
 	net.await(fmt.Sprintf("node %d is %s", n.index, r), func() bool { return n.engine.Status().Role == r })
 }
 
 // leader is the node that leads by the word of the others.
-func (net *network) leader() *node {
+func (net *testNet) leader() *node {
 	net.t.Helper()
 	var found *node
 	net.await("a leader", func() bool {
@@ -296,7 +296,7 @@ func without(nodes []*node, n *node) []*node {
 
 // agree holds that all nodes have the same blocks as far as they have any, each with a certificate that a light client
 // takes, and that no transaction was executed twice.
-func (net *network) agree(nodes []*node) {
+func (net *testNet) agree(nodes []*node) {
 	net.t.Helper()
 	for _, n := range nodes {
 		for h := uint64(1); h <= n.ledger.Height(); h++ {

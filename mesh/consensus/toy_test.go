@@ -49,9 +49,9 @@ type toy struct {
 	file    *os.File
 	blocks  []*ledgerv1.CertifiedBlock // of heights 1 and on
 	headers []*ledgerv1.Header
-	states  []toyState          // after block i; [0] is genesis
-	count   map[string]int      // how often a transaction was committed
-	checked map[txID]struct{}   // signed transactions that passed
+	states  []toyState        // after block i; [0] is genesis
+	count   map[string]int    // how often a transaction was committed
+	checked map[txID]struct{} // signed transactions that passed
 	waiters []func(height uint64)
 	changed chan struct{} // closed and replaced at each commit
 
@@ -278,7 +278,7 @@ func (t *toy) await(ctx context.Context, ok func() bool) error {
 
 // toyPuller reads from the ledgers of other nodes of the test.
 type toyPuller struct {
-	net  *network
+	net  *testNet
 	self Key
 }
 
