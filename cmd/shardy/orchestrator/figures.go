@@ -30,6 +30,8 @@ func (o *Orchestrator) figures(ctx context.Context) []metrics.Figure {
 		gauge("deadlines", "Deadlines that are armed.", stats.Deadlines),
 		gauge("recovering", "Jobs and pipelines from before the start that are still to be reopened.", int(stats.Recovering)),
 		gauge("sessions", "Workers with a session.", int(door.Sessions)),
+		gauge("log_away", "1 while the event log cannot be reached.", one(stats.LogAway)),
+		total("log_outages", "Times the event log could not be reached.", uint64(stats.Outages)),
 		total("events_appended", "Events appended by this process.", uint64(stats.Events)),
 		total("append_conflicts", "Appends that had to be looked up or decided again.", uint64(stats.Conflicts)),
 		total("entity_failures", "Entities that failed and were started anew.", uint64(stats.Panics)),
@@ -39,11 +41,7 @@ func (o *Orchestrator) figures(ctx context.Context) []metrics.Figure {
 		total("handshakes_refused", "Connections of workers that were refused.", door.Refused),
 		total("stale_messages", "Acknowledgements and results that came too late to count.", door.Stale),
 	}
-	stopped := 0
-	if o.tree.Err() != nil {
-		stopped = 1
-	}
-	all = append(all, gauge("log_tree_stopped", "1 when the log's tree takes in and signs no more: the log contradicts what was signed, or the folder is damaged.", stopped))
+	all = append(all, gauge("log_tree_stopped", "1 when the log's tree takes in and signs no more: the log contradicts what was signed, or the folder is damaged.", one(o.tree.Err() != nil)))
 	for _, t := range stats.Dispatch.Tiers {
 		tier := strconv.Itoa(int(t.Tier))
 		all = append(all,
@@ -57,4 +55,12 @@ func (o *Orchestrator) figures(ctx context.Context) []metrics.Figure {
 		})
 	}
 	return all
+}
+
+// one is a truth as a gauge has it.
+func one(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

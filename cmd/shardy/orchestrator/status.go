@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/shardy-network/orchestrator/events"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
 
@@ -77,7 +79,10 @@ func (o *Orchestrator) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if stats.Recovering > 0 {
+	switch {
+	case stats.LogAway:
+		return fmt.Errorf("%w: the event log is away", events.ErrUnavailable)
+	case stats.Recovering > 0:
 		return ErrRecovering
 	}
 	return nil
