@@ -4,14 +4,14 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"slices"
 	"unsafe"
 
+	"github.com/shardy-network/orchestrator/actors/job"
 	"github.com/shardy-network/orchestrator/actors/proof"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	workerv1 "github.com/shardy-network/orchestrator/proto/shardy/worker/v1"
 )
-
-const maxRank = 8
 
 // verdict is what the door's own checks say of a result. The zero value means that it is sound.
 type verdict struct {
@@ -68,17 +68,17 @@ func checkOutput(want *eventv1.OutputSpec, maxOutput uint64, m *workerv1.TaskRes
 
 // checkShape holds the claimed shape against the wanted one and against the payload's length.
 func checkShape(want *eventv1.OutputSpec, shape []uint64, size uint64) verdict {
-	element := elementSize(want.GetDtype())
+	element, _ := job.ElementSize(want.GetDtype())
 	if element == 0 {
 		if want.GetDtype() == eventv1.ElementType_ELEMENT_TYPE_UNSPECIFIED && len(shape) == 0 && len(want.GetShape()) == 0 {
 			return verdict{}
 		}
 		return refuseResult(eventv1.RejectReason_REJECT_REASON_SHAPE, "a shape without an element type")
 	}
-	if len(shape) > maxRank {
-		return refuseResult(eventv1.RejectReason_REJECT_REASON_SHAPE, "rank %d, at most %d", len(shape), maxRank)
+	if len(shape) > job.MaxRank {
+		return refuseResult(eventv1.RejectReason_REJECT_REASON_SHAPE, "rank %d, at most %d", len(shape), job.MaxRank)
 	}
-	if len(want.GetShape()) > 0 && !equalShapes(want.GetShape(), shape) {
+	if len(want.GetShape()) > 0 && !slices.Equal(want.GetShape(), shape) {
 		return refuseResult(eventv1.RejectReason_REJECT_REASON_SHAPE, "shape %v, want %v", shape, want.GetShape())
 	}
 	if len(shape) == 0 { // any shape, none claimed: whole elements
@@ -102,32 +102,6 @@ func checkShape(want *eventv1.OutputSpec, shape []uint64, size uint64) verdict {
 		return refuseResult(eventv1.RejectReason_REJECT_REASON_LENGTH, "%d bytes, shape %v makes %d", size, shape, total)
 	}
 	return verdict{}
-}
-
-func equalShapes(a, b []uint64) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
-
-func elementSize(t eventv1.ElementType) uint64 {
-	switch t {
-	case eventv1.ElementType_ELEMENT_TYPE_U8, eventv1.ElementType_ELEMENT_TYPE_I8:
-		return 1
-	case eventv1.ElementType_ELEMENT_TYPE_U16, eventv1.ElementType_ELEMENT_TYPE_I16:
-		return 2
-	case eventv1.ElementType_ELEMENT_TYPE_U32, eventv1.ElementType_ELEMENT_TYPE_I32, eventv1.ElementType_ELEMENT_TYPE_F32:
-		return 4
-	case eventv1.ElementType_ELEMENT_TYPE_U64, eventv1.ElementType_ELEMENT_TYPE_I64, eventv1.ElementType_ELEMENT_TYPE_F64:
-		return 8
-	}
-	return 0
 }
 
 // checkAttestation verifies the signature where the policy asks for one, and wherever one is given.

@@ -129,7 +129,7 @@ func checkOutput(s *eventv1.JobSpec) error {
 	if o == nil {
 		return nil
 	}
-	size, known := elementSize(o.Dtype)
+	size, known := ElementSize(o.Dtype)
 	switch {
 	case !known:
 		return malformed("output: dtype %d is unknown", o.Dtype)
@@ -154,8 +154,8 @@ func checkOutput(s *eventv1.JobSpec) error {
 	return nil
 }
 
-// elementSize is an element's size in bytes; 0 for bytes without shape.
-func elementSize(t eventv1.ElementType) (size uint64, known bool) {
+// ElementSize is the size in bytes of an element of an output; 0 for bytes without shape, and for what is not known.
+func ElementSize(t eventv1.ElementType) (size uint64, known bool) {
 	switch t {
 	case eventv1.ElementType_ELEMENT_TYPE_UNSPECIFIED:
 		return 0, true

@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/shardy-network/orchestrator/actors/secrecy"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/blobs"
 	"github.com/shardy-network/orchestrator/projections/audit"
@@ -68,7 +69,7 @@ func (a *API) GetBundle(ctx context.Context, req *operatorv1.GetBundleRequest, o
 	if err != nil {
 		return err
 	}
-	if !c.is(byAdmin) && !decided(v.job.State) {
+	if !c.is(byAdmin) && !secrecy.Ends(v.job.State) {
 		return fmt.Errorf("%w: it is %s", errHidden, plain(v.job.State.String(), "JOB_STATE_"))
 	}
 	if err := a.audits.enter(ctx); err != nil {

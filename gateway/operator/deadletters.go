@@ -6,6 +6,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/shardy-network/orchestrator/actors/secrecy"
 	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
@@ -108,7 +109,7 @@ func (v *jobView) payloads(c *caller) []*operatorv1.DeadLetterPayload {
 // readsOutputs reports whether the caller may read what slots returned: not before nobody computes the job any more,
 // but for admins.
 func (v *jobView) readsOutputs(c *caller) bool {
-	return c.is(byAdmin) || decided(v.job.State) && c.is(workers)
+	return c.is(byAdmin) || secrecy.Ends(v.job.State) && c.is(workers)
 }
 
 // DownloadPayload streams the input of a dead letter, or what one of its slots returned.

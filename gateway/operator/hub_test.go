@@ -7,7 +7,6 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"pgregory.net/rapid"
 
 	"github.com/shardy-network/orchestrator/events"
@@ -145,61 +144,6 @@ func TestEveryRefusalHasACode(t *testing.T) {
 			t.Errorf("an internal error leaves the house: %v", got)
 		}
 	}
-}
-
-// TestFactsThatNameContentAreSecret walks all facts: whichever of a job or a slot can name an output is cut, so that a
-// fact to come cannot be forgotten. A verdict is the end of the secret.
-func TestFactsThatNameContentAreSecret(t *testing.T) {
-	open := map[string]bool{"TaskVerified": true, "JobsSettled": true}
-	for _, typ := range events.Types() {
-		f, err := events.NewFact(typ)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fields := f.ProtoReflect().Descriptor().Fields()
-		for i := range fields.Len() {
-			field := fields.Get(i)
-			if field.Name() != "output" && field.Name() != "proof" || open[typ] {
-				continue
-			}
-			if !secret(f) {
-				t.Errorf("%s.%s is shown before the verdict", typ, field.Name())
-			}
-			fill(f.ProtoReflect(), field)
-			cutFact(f)
-			if f.ProtoReflect().Has(field) {
-				t.Errorf("%s.%s is not cut", typ, field.Name())
-			}
-		}
-	}
-	kinds := (&eventv1.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("kind").Fields()
-	for i := range kinds.Len() {
-		c := (&eventv1.Command{}).ProtoReflect()
-		kind := kinds.Get(i)
-		body := c.NewField(kind).Message()
-		c.Set(kind, protoreflect.ValueOfMessage(body))
-		field := kind.Message().Fields().ByName("output")
-		if field == nil {
-			continue
-		}
-		fill(body, field)
-		cmd := c.Interface().(*eventv1.Command)
-		if !secretCommand(cmd) {
-			t.Errorf("command %s is shown before the verdict", kind.Name())
-		}
-		cutCommand(cmd)
-		if body.Has(field) {
-			t.Errorf("command %s is not cut", kind.Name())
-		}
-	}
-}
-
-func fill(m protoreflect.Message, field protoreflect.FieldDescriptor) {
-	if field.Kind() == protoreflect.BytesKind {
-		m.Set(field, protoreflect.ValueOfBytes([]byte{1}))
-		return
-	}
-	m.Set(field, m.NewField(field))
 }
 
 // FuzzPageToken: no token from outside gets past its mark, and every token that was given out is understood.

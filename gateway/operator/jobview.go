@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/actors/secrecy"
 	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
@@ -30,7 +31,7 @@ func (v *jobView) apply(f events.Fact, atUs int64) {
 	v.rounds = tellRounds(v.rounds, f, atUs)
 	switch f := f.(type) {
 	case *eventv1.JobSubmitted:
-		j.Spec, j.Policy = withoutAnswer(f.Spec), f.Policy
+		j.Spec, j.Policy = secrecy.WithoutAnswer(f.Spec), f.Policy
 		j.State, j.SubmittedUs, j.Wave, j.Round = operatorv1.JobState_JOB_STATE_OPEN, atUs, 1, 1
 		v.first, v.slots = f.FirstSlot, f.FirstSlot+f.Slots
 	case *eventv1.ReplicaReturned:
@@ -56,26 +57,10 @@ func (v *jobView) apply(f events.Fact, atUs int64) {
 	}
 }
 
-// withoutAnswer is a spec without the answer of a ringer.
-func withoutAnswer(spec *eventv1.JobSpec) *eventv1.JobSpec {
-	if len(spec.GetKnownChecksum()) == 0 {
-		return spec
-	}
-	out := proto.CloneOf(spec)
-	out.KnownChecksum = nil
-	return out
-}
-
-// decided reports whether no replica of the job will be computed any more: only then may its results be seen.
-func decided(s operatorv1.JobState) bool {
-	return s == operatorv1.JobState_JOB_STATE_VERIFIED || s == operatorv1.JobState_JOB_STATE_CANCELLED ||
-		s == operatorv1.JobState_JOB_STATE_DISCARDED
-}
-
 // hideOutputs takes away what the caller must not see: the results of a job that may still be computed, and every
 // result from those who see no content.
 func (v *jobView) hideOutputs(c *caller) {
-	if decided(v.job.State) && c.is(workers) {
+	if secrecy.Ends(v.job.State) && c.is(workers) {
 		return
 	}
 	for i, r := range v.job.Replicas {

@@ -5,12 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/shardy-network/orchestrator/actors"
+	"github.com/shardy-network/orchestrator/actors/secrecy"
 	"github.com/shardy-network/orchestrator/events"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
@@ -57,8 +56,7 @@ func (x *redactor) event(ctx context.Context, r events.Record) (*operatorv1.Even
 		return nil, err
 	}
 	if hidden {
-		cutFact(fact)
-		cutCommand(env.Command)
+		secrecy.Cut(fact, env.Command)
 		if e.Data, err = proto.Marshal(fact); err != nil {
 			return nil, err
 		}
@@ -88,10 +86,10 @@ func toJSON(m proto.Message) (string, error) {
 
 // mustHide reports whether a record holds something that the caller must not see yet.
 func (x *redactor) mustHide(ctx context.Context, stream string, fact events.Fact, env *eventv1.Envelope) (bool, error) {
-	if x.caller.is(byAdmin) || !secret(fact) && !secretCommand(env.GetCommand()) {
+	if x.caller.is(byAdmin) || !secrecy.Holds(fact, env.GetCommand()) {
 		return false, nil
 	}
-	job := jobOfStream(stream)
+	job := secrecy.JobOf(stream)
 	if job == "" {
 		return true, nil
 	}
@@ -105,7 +103,7 @@ func (x *redactor) mustHide(ctx context.Context, stream string, fact events.Fact
 	if err != nil {
 		return true, err
 	}
-	if !decided(u.State) {
+	if !secrecy.Ends(u.State) {
 		return true, nil
 	}
 	if len(x.decided) >= maxDecided {
@@ -113,66 +111,4 @@ func (x *redactor) mustHide(ctx context.Context, stream string, fact events.Fact
 	}
 	x.decided[job] = true
 	return false, nil
-}
-
-func jobOfStream(stream string) string {
-	if id, ok := strings.CutPrefix(stream, actors.JobRoom+"-"); ok {
-		return id
-	}
-	if id, ok := strings.CutPrefix(stream, actors.AssignmentRoom+"-"); ok {
-		if job, _, err := actors.ParseSlotID(id); err == nil {
-			return job
-		}
-	}
-	return ""
-}
-
-// secret reports whether a fact holds results or answers.
-func secret(f events.Fact) bool {
-	switch f := f.(type) {
-	case *eventv1.JobSubmitted:
-		return len(f.GetSpec().GetKnownChecksum()) > 0
-	case *eventv1.ReplicaReturned, *eventv1.ResultReturned, *eventv1.ResultRejected, *eventv1.RefereeDecided:
-		return true
-	}
-	return false
-}
-
-func secretCommand(c *eventv1.Command) bool {
-	switch k := c.GetKind().(type) {
-	case *eventv1.Command_SubmitJob:
-		return len(k.SubmitJob.GetSpec().GetKnownChecksum()) > 0
-	case *eventv1.Command_RecordReplica, *eventv1.Command_RecordReferee, *eventv1.Command_ReturnResult:
-		return true
-	}
-	return false
-}
-
-// cutFact takes results and answers out of a fact that was decoded for this reader alone.
-func cutFact(f events.Fact) {
-	switch f := f.(type) {
-	case *eventv1.JobSubmitted:
-		f.Spec = withoutAnswer(f.Spec)
-	case *eventv1.ReplicaReturned:
-		f.Output = nil
-	case *eventv1.ResultReturned:
-		f.Output, f.Proof = nil, nil
-	case *eventv1.ResultRejected:
-		f.Output = nil
-	case *eventv1.RefereeDecided:
-		f.Output = nil
-	}
-}
-
-func cutCommand(c *eventv1.Command) {
-	switch k := c.GetKind().(type) {
-	case *eventv1.Command_SubmitJob:
-		k.SubmitJob.Spec = withoutAnswer(k.SubmitJob.Spec)
-	case *eventv1.Command_RecordReplica:
-		k.RecordReplica.Output = nil
-	case *eventv1.Command_RecordReferee:
-		k.RecordReferee.Output = nil
-	case *eventv1.Command_ReturnResult:
-		k.ReturnResult.Output, k.ReturnResult.Proof = nil, nil
-	}
 }

@@ -23,13 +23,6 @@ const (
 	DefaultTenant = "default"
 )
 
-var elementSize = map[eventv1.ElementType]uint64{
-	eventv1.ElementType_ELEMENT_TYPE_UNSPECIFIED: 1, eventv1.ElementType_ELEMENT_TYPE_U8: 1, eventv1.ElementType_ELEMENT_TYPE_I8: 1,
-	eventv1.ElementType_ELEMENT_TYPE_U16: 2, eventv1.ElementType_ELEMENT_TYPE_I16: 2, eventv1.ElementType_ELEMENT_TYPE_U32: 4,
-	eventv1.ElementType_ELEMENT_TYPE_I32: 4, eventv1.ElementType_ELEMENT_TYPE_U64: 8, eventv1.ElementType_ELEMENT_TYPE_I64: 8,
-	eventv1.ElementType_ELEMENT_TYPE_F32: 4, eventv1.ElementType_ELEMENT_TYPE_F64: 8,
-}
-
 func checkTenant(s string) error {
 	if s == "" || len(s) > 64 {
 		return refuse("tenant", "1 to 64 characters")
@@ -185,7 +178,7 @@ func checkProof(p *eventv1.ProofSpec) error {
 
 // checkOutput refuses shapes that no output can have.
 func checkOutput(o *eventv1.OutputSpec, limit uint64) error {
-	size, known := elementSize[o.GetDtype()]
+	size, known := job.ElementSize(o.GetDtype())
 	switch {
 	case !known:
 		return refuse("output.dtype", "unknown")
@@ -195,6 +188,8 @@ func checkOutput(o *eventv1.OutputSpec, limit uint64) error {
 		return refuse("output.max_bytes", "above the deployment's max_output_bytes")
 	case len(o.GetShape()) == 0:
 		return nil
+	case size == 0:
+		return refuse("output.shape", "wants an element type")
 	}
 	if o.GetMaxBytes() > 0 {
 		limit = o.GetMaxBytes()

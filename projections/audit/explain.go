@@ -6,6 +6,7 @@ import (
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/job"
 	"github.com/shardy-network/orchestrator/actors/quorum"
+	"github.com/shardy-network/orchestrator/actors/secrecy"
 	"github.com/shardy-network/orchestrator/events"
 	auditv1 "github.com/shardy-network/orchestrator/proto/shardy/audit/v1"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
@@ -124,7 +125,7 @@ func (t *teller) job(r *events.Record, fact events.Fact, atUs int64) {
 	s := t.story
 	switch f := fact.(type) {
 	case *eventv1.JobSubmitted:
-		s.Spec, s.Policy, s.SubmittedUs = withoutAnswer(f.Spec), f.Policy, atUs
+		s.Spec, s.Policy, s.SubmittedUs = secrecy.WithoutAnswer(f.Spec), f.Policy, atUs
 		t.exhib = exhibit{spec: f.Spec, policy: f.Policy}
 		t.openRound(1, atUs)
 		t.openWave(1, f.FirstSlot, f.Slots, "", atUs)

@@ -1,8 +1,6 @@
 package audit
 
 import (
-	"google.golang.org/protobuf/proto"
-
 	"github.com/shardy-network/orchestrator/actors/quorum"
 	"github.com/shardy-network/orchestrator/events"
 	auditv1 "github.com/shardy-network/orchestrator/proto/shardy/audit/v1"
@@ -84,16 +82,6 @@ func (t *teller) result(s *toldSlot, attempt uint32, status eventv1.ResultStatus
 		r.Signature = auditv1.SignatureState_SIGNATURE_STATE_VERIFIED
 	}
 	return r
-}
-
-// withoutAnswer is a spec without the answer of a ringer.
-func withoutAnswer(spec *eventv1.JobSpec) *eventv1.JobSpec {
-	if len(spec.GetKnownChecksum()) == 0 {
-		return spec
-	}
-	out := proto.CloneOf(spec)
-	out.KnownChecksum = nil
-	return out
 }
 
 // Withhold takes out of a story what lets a reader get at results: the names of outputs and, while the job may still be

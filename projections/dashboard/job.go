@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/shardy-network/orchestrator/actors/secrecy"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/projections/readmodel"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
@@ -70,7 +71,7 @@ func (d *Dashboard) job(ctx context.Context, q *ask) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	staff, hidden := q.Viewer.Staff(), !decided(j.State) || !q.Viewer.content()
+	staff, hidden := q.Viewer.Staff(), !secrecy.Ends(j.State) || !q.Viewer.content()
 	v := &jobView{
 		ID: j.ID, State: jobBadge(j.State), Facts: jobFacts(j, q), Labels: labelFacts(j.Spec),
 		Ballot: newBallot(j, staff, hidden), Timeline: newTimeline(j, q.Now), Attempts: attemptsTable(j, staff),

@@ -19,6 +19,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/shardy-network/orchestrator/actors/job"
 	"github.com/shardy-network/orchestrator/events/blobs"
 	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
@@ -73,7 +74,8 @@ func (d *Dashboard) look(ctx context.Context, name string, ref *eventv1.BlobRef,
 	}
 	if numbers := numbersIn(head, spec.GetDtype()); len(numbers) > 0 {
 		p.Numbers = numbers
-		if total := ref.Size / uint64(elementSize(spec.GetDtype())); total > uint64(len(numbers)) {
+		element, _ := job.ElementSize(spec.GetDtype()) // known, or there were no numbers
+		if total := ref.Size / element; total > uint64(len(numbers)) {
 			p.Note = fmt.Sprintf("The first %d of %s numbers.", len(numbers), thousands(total))
 		}
 		return p
@@ -143,26 +145,13 @@ func encodePNG(img image.Image) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func elementSize(t eventv1.ElementType) int {
-	switch t {
-	case eventv1.ElementType_ELEMENT_TYPE_U8, eventv1.ElementType_ELEMENT_TYPE_I8:
-		return 1
-	case eventv1.ElementType_ELEMENT_TYPE_U16, eventv1.ElementType_ELEMENT_TYPE_I16:
-		return 2
-	case eventv1.ElementType_ELEMENT_TYPE_U32, eventv1.ElementType_ELEMENT_TYPE_I32, eventv1.ElementType_ELEMENT_TYPE_F32:
-		return 4
-	case eventv1.ElementType_ELEMENT_TYPE_U64, eventv1.ElementType_ELEMENT_TYPE_I64, eventv1.ElementType_ELEMENT_TYPE_F64:
-		return 8
-	}
-	return 0
-}
-
 // numbersIn reads the first elements of an array, as the job says that its output is.
 func numbersIn(data []byte, t eventv1.ElementType) []string {
-	size := elementSize(t)
-	if size == 0 {
+	element, _ := job.ElementSize(t)
+	if element == 0 {
 		return nil
 	}
+	size := int(element) // at most 8
 	var out []string
 	for i := 0; i+size <= len(data) && len(out) < maxNumbers; i += size {
 		out = append(out, number(data[i:i+size], t))
