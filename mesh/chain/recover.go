@@ -1,0 +1,112 @@
+package chain
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/shardy-network/orchestrator/actors/ledger"
+	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
+)
+
+// open makes the state: of genesis or of the newest good snapshot, and of all blocks after it.
+func (c *Chain) open() error {
+	genesis, err := c.readGenesis()
+	if err != nil {
+		return err
+	}
+	state, header, err := ledger.Genesis(genesis)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	c.id, c.genesis = state.Chain(), sha256.Sum256(genesis)
+	c.origin = &ledgerv1.CertifiedBlock{Block: &ledgerv1.Block{Header: header}}
+	c.first = state.Validators()
+	if c.segments, err = openSegmentsIn(filepath.Join(c.cfg.Dir, "blocks"), c.genesis, c.cfg.SegmentBytes); err != nil {
+		return err
+	}
+	if c.snapshots, err = openSnapshots(filepath.Join(c.cfg.Dir, "snapshots")); err != nil {
+		return err
+	}
+	v, err := c.base(view{state: state, block: c.origin})
+	if err != nil {
+		return err
+	}
+	return c.replay(v)
+}
+
+// base returns the last view that is on disk as a whole, from which the blocks on disk lead on.
+func (c *Chain) base(genesis view) (view, error) {
+	heights := c.snapshots.list()
+	var bad error
+	for i := len(heights) - 1; i >= 0; i-- {
+		h := heights[i]
+		if h+1 < c.segments.low() {
+			break // there would be a gap
+		}
+		state, block, err := c.snapshots.load(c.id, h)
+		if err != nil && !unusable(err) {
+			return view{}, err
+		}
+		if err != nil {
+			bad = errors.Join(bad, err)
+			c.cfg.Log.Warn("snapshot cannot be read", "height", h, "error", err)
+			if err := c.snapshots.remove(h); err != nil {
+				return view{}, err
+			}
+			continue
+		}
+		if h+1 > c.segments.next { // the blocks before it do not reach it
+			return view{state: state, block: block}, c.segments.restart(h + 1)
+		}
+		return view{state: state, block: block}, nil
+	}
+	switch low := c.segments.low(); {
+	case low == 0: // no block was ever written
+		return genesis, c.segments.restart(1)
+	case low > 1:
+		return view{}, errors.Join(fmt.Errorf("%w: blocks begin at %d, and no snapshot leads to them", ErrDamaged, low), bad)
+	}
+	return genesis, nil
+}
+
+// unusable reports whether an error is the snapshot's own, rather than the disk's.
+func unusable(err error) bool {
+	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) || errors.Is(err, ledger.ErrSnapshot)
+}
+
+// replay executes the blocks on disk that follow a view.
+func (c *Chain) replay(v view) error {
+	const batch = 64
+	for h := v.state.Height() + 1; h < c.segments.next; {
+		var blocks []*ledgerv1.CertifiedBlock
+		for size := 0; h < c.segments.next && len(blocks) < batch && size < 8<<20; h++ {
+			r, err := c.segments.read(h)
+			if err != nil {
+				return err
+			}
+			block, _, err := r.decode()
+			if err != nil {
+				return err
+			}
+			size += r.size
+			blocks = append(blocks, block)
+		}
+		checked, err := c.checkAll(blocks)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		for i, b := range blocks {
+			next, err := v.state.Verify(b.Block.Header, checked[i])
+			if err != nil {
+				return fmt.Errorf("%w: %w", ErrDamaged, err)
+			}
+			v = view{state: next.State, block: b, receipts: next.Receipts}
+			c.recent.add(v.state, next.Receipts)
+		}
+	}
+	v.changed = make(chan struct{})
+	c.view.Store(&v)
+	return nil
+}
