@@ -66,7 +66,10 @@ type anchor struct {
 	id     events.ID
 }
 
-var _ Projection = (*OpenWork)(nil)
+var (
+	_ Projection = (*OpenWork)(nil)
+	_ Batcher    = (*OpenWork)(nil)
+)
 
 // OpenOpenWork loads the projection from its checkpoint file, or starts it empty when the file is missing, damaged or
 // not of this log; it is then rebuilt from the log. An empty path means no checkpoints.
@@ -101,6 +104,9 @@ func (w *OpenWork) clear() {
 
 // Name is "open-work".
 func (w *OpenWork) Name() string { return "open-work" }
+
+// Batch asks the runner for a few batches a second: only a start is in a hurry, and waits.
+func (w *OpenWork) Batch() Batch { return Batch{MinCoalesce: 250 * time.Millisecond} }
 
 // Filter passes the facts that open, close or describe something.
 func (w *OpenWork) Filter() events.Filter {

@@ -17,6 +17,7 @@ const smallBatch = 64
 type run struct {
 	p    Projection
 	log  Log
+	feed *feed // nil: it has a tail of its own
 	opts Options
 
 	mu       sync.Mutex // guards what follows
@@ -28,6 +29,7 @@ type run struct {
 	rate     rate
 	rebuilds []chan error // those who asked for a rebuild
 	stop     context.CancelCauseFunc
+	src      source
 }
 
 func newRun(p Projection, log Log, o Options) *run {
@@ -74,8 +76,17 @@ func (r *run) work(ctx context.Context) error {
 	}
 }
 
-// attempt follows the log from the projection's place until something fails. Three goroutines share the work: one
-// reads ahead, one applies (this one), one watches.
+// source is where a projection takes records from: a tail of its own with what it has read ahead, or a seat in the feed.
+type source interface {
+	take(ctx context.Context) (batch []events.Record, upTo events.Position, live bool, err error)
+	gather(ctx context.Context, d time.Duration, hurry <-chan struct{})
+	more(ctx context.Context, batch []events.Record, upTo events.Position, live bool) ([]events.Record, events.Position, bool, error)
+	give(batch []events.Record)
+	place() (events.Position, bool)
+}
+
+// attempt follows the log from the projection's place until something fails. Up to three goroutines share the work: one
+// reads ahead unless the feed does, one applies (this one), one watches.
 func (r *run) attempt(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -87,23 +98,9 @@ func (r *run) attempt(ctx context.Context) error {
 	if asked {
 		return errRebuild
 	}
-	b := newBuffer(r.opts.MaxBatch, r.opts.MaxBatchBytes, r.p.Position())
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop(nil)
-	wg.Go(func() {
-		for tick, err := range r.log.Tail(ctx, r.p.Position(), r.p.Filter()) {
-			if err == nil {
-				err = b.put(ctx, tick)
-			}
-			if err != nil {
-				stop(err)
-				return
-			}
-		}
-		stop(errors.New("tail ended without a reason"))
-	})
-	wg.Go(func() { r.watch(ctx, stop, b) })
 	if l, ok := r.p.(Loser); ok {
 		lost := l.Lost()
 		wg.Go(func() {
@@ -114,16 +111,79 @@ func (r *run) attempt(ctx context.Context) error {
 			}
 		})
 	}
-	var took time.Duration // by the last Apply
+	watched := false
 	for {
-		batch, upTo, live, err := b.take(ctx)
+		b, end := r.tail(ctx, stop, &wg)
+		r.from(b)
+		if !watched {
+			watched = true
+			wg.Go(func() { r.watch(ctx, stop) })
+		}
+		s, err := r.follow(ctx, b)
+		end()
 		if err != nil {
 			return err
 		}
+		r.from(s)
+		_, err = r.follow(ctx, s)
+		s.leave()
+		if !errors.Is(err, errLeftBehind) {
+			return err
+		}
+	}
+}
+
+// tail begins to read the log from the projection's place.
+func (r *run) tail(ctx context.Context, stop context.CancelCauseFunc, wg *sync.WaitGroup) (b *buffer, end func()) {
+	ctx, end = context.WithCancel(ctx)
+	at := r.p.Position()
+	b = newBuffer(r.opts.MaxBatch, r.opts.MaxBatchBytes, at)
+	wg.Go(func() {
+		for tick, err := range r.log.Tail(ctx, at, r.p.Filter()) {
+			if err == nil {
+				err = b.put(ctx, tick)
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				stop(err)
+				return
+			}
+		}
+		if ctx.Err() == nil {
+			stop(errTailEnded)
+		}
+	})
+	return b, end
+}
+
+// from notes where records come from, for the watchdog.
+func (r *run) from(src source) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.src = src
+}
+
+// follow applies what a source has until something fails. Where a tail of its own has led the projection to the end of
+// the log, it returns a seat in the feed to go on with.
+func (r *run) follow(ctx context.Context, src source) (*seat, error) {
+	var took time.Duration // by the last Apply
+	var next *seat
+	defer func() {
+		if next != nil {
+			next.leave()
+		}
+	}()
+	for {
+		batch, upTo, live, err := src.take(ctx)
+		if err != nil {
+			return nil, err
+		}
 		if d := r.patience(len(batch), took); d > 0 {
-			b.gather(ctx, d, r.hurry)
-			if batch, upTo, live, err = b.more(ctx, batch, upTo, live); err != nil {
-				return err
+			src.gather(ctx, d, r.hurry)
+			if batch, upTo, live, err = src.more(ctx, batch, upTo, live); err != nil {
+				return nil, err
 			}
 		}
 		took = 0
@@ -131,14 +191,28 @@ func (r *run) attempt(ctx context.Context) error {
 			begin := time.Now()
 			if err := r.p.Apply(ctx, batch, upTo); err != nil {
 				if ctx.Err() != nil {
-					return context.Cause(ctx)
+					return nil, context.Cause(ctx)
 				}
-				return err
+				return nil, err
 			}
 			took = time.Since(begin)
 		}
 		r.applied(upTo, len(batch), live, took)
-		b.give(batch)
+		src.give(batch)
+		if r.feed == nil || !live {
+			continue
+		}
+		if _, ok := src.(*seat); ok {
+			continue
+		}
+		if next == nil {
+			next = r.feed.sit(upTo, r.p.Filter(), r.opts.MaxBatch, r.opts.MaxBatchBytes)
+		}
+		if next.begin <= upTo {
+			s := next
+			s.begin, next = upTo, nil
+			return s, nil
+		}
 	}
 }
 
@@ -147,7 +221,7 @@ func (r *run) patience(records int, took time.Duration) time.Duration {
 	if records == 0 || records >= r.opts.MaxBatch || r.opts.Coalesce < 0 || r.hurried() {
 		return 0
 	}
-	d := min(4*took, r.opts.maxCoalesce)
+	d := min(10*took, r.opts.maxCoalesce)
 	if records < smallBatch {
 		d = max(d, r.opts.Coalesce)
 	}
@@ -165,16 +239,22 @@ func pause(ctx context.Context, d time.Duration) {
 
 // watch compares the tail's place with the head of the log, and ends a tail that stands still behind it although
 // there is room for what it reads.
-func (r *run) watch(ctx context.Context, stop context.CancelCauseFunc, b *buffer) {
+func (r *run) watch(ctx context.Context, stop context.CancelCauseFunc) {
 	every := time.NewTicker(r.opts.Watch)
 	defer every.Stop()
 	var lastSeen, lastHead events.Position
 	for first := true; ; first = false {
-		seen, full := b.place()
+		r.mu.Lock()
+		src := r.src
+		r.mu.Unlock()
+		seen, full := src.place()
 		head, err := r.log.Head(ctx)
 		if err == nil {
 			r.see(head)
 			if !first && !full && seen == lastSeen && seen < lastHead {
+				if s, ok := src.(*seat); ok {
+					s.f.fail(errStalled)
+				}
 				stop(errStalled)
 				return
 			}

@@ -30,7 +30,7 @@ type Projection interface {
 	Position() events.Position
 	// Apply takes in some events in order. Everything up to the given place was in this batch, in an earlier one,
 	// or did not pass the filter. When it returns nil Position MUST be upTo; when it fails it MUST have changed
-	// nothing. It MUST NOT keep the slice.
+	// nothing. It MUST NOT keep the slice, nor change what its records hold: others read it too.
 	Apply(ctx context.Context, batch []events.Record, upTo events.Position) error
 	// Reset forgets everything: Position becomes zero.
 	Reset(ctx context.Context) error
@@ -39,9 +39,11 @@ type Projection interface {
 // Batch is how large the batches are that a projection likes when there is much to do. Zero fields mean the runner's.
 type Batch struct {
 	Records, Bytes int
-	// MaxCoalesce is how long a batch may wait for company: as long as the one before took to apply, four times over,
+	// MaxCoalesce is how long a batch may wait for company: as long as the one before took to apply, ten times over,
 	// but no longer than this, and not at all while somebody waits for the projection.
 	MaxCoalesce time.Duration
+	// MinCoalesce is how long any batch waits for company while nobody waits for the projection.
+	MinCoalesce time.Duration
 }
 
 // Batcher is a projection that has likings.
@@ -81,7 +83,7 @@ type Options struct {
 	// Logger hears of failures. Default: slog.Default().
 	Logger *slog.Logger
 
-	maxCoalesce time.Duration // of a projection that likes large batches
+	minCoalesce, maxCoalesce time.Duration // of a projection that likes large batches
 }
 
 // liked are the options with what the projection likes.
@@ -94,7 +96,7 @@ func (o Options) liked(p Projection) Options {
 		if b.Bytes > 0 {
 			o.MaxBatchBytes = b.Bytes
 		}
-		o.maxCoalesce = b.MaxCoalesce
+		o.minCoalesce, o.maxCoalesce = b.MinCoalesce, b.MaxCoalesce
 	}
 	return o
 }
@@ -129,6 +131,7 @@ type Runner struct {
 	log  Log
 	opts Options
 	runs []*run
+	feed *feed // nil: there is nobody to share it
 }
 
 // NewRunner prepares projections to be run. Their names must differ.
@@ -140,6 +143,14 @@ func NewRunner(log Log, opts Options, ps ...Projection) (*Runner, error) {
 		}
 		r.runs = append(r.runs, newRun(p, log, r.opts))
 	}
+	if len(ps) > 1 {
+		r.feed = newFeed(log, feedRecords, feedBytes)
+		for _, run := range r.runs {
+			if shareable(run.p.Filter()) {
+				run.feed = r.feed
+			}
+		}
+	}
 	return r, nil
 }
 
@@ -149,6 +160,12 @@ func (r *Runner) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
+	if r.feed != nil {
+		var feeding sync.WaitGroup
+		feeding.Go(func() { r.feed.work(ctx) })
+		defer feeding.Wait()
+		defer cancel()
+	}
 	closed := make([]bool, len(r.runs))
 	for i, run := range r.runs {
 		wg.Go(func() {

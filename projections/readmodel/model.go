@@ -159,7 +159,7 @@ func (m *Model) Filter() events.Filter { return events.Filter{} }
 // Batch asks the runner for large batches when there is much to do: the more of a job falls into one, the less there is
 // to write.
 func (m *Model) Batch() projections.Batch {
-	return projections.Batch{Records: 25_000, Bytes: 16 << 20, MaxCoalesce: maxCoalesce}
+	return projections.Batch{Records: 60_000, Bytes: 48 << 20, MaxCoalesce: maxCoalesce}
 }
 
 // Position is the place up to which everything was applied: that of the rebuild, if there is one.

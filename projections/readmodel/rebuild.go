@@ -9,7 +9,7 @@ import (
 )
 
 // maxCoalesce is how long a batch may wait for company while nobody waits for it.
-const maxCoalesce = 250 * time.Millisecond
+const maxCoalesce = time.Second
 
 // errLost tells the runner to read from the model's place again, which has moved back.
 var errLost = errors.New("read model was damaged and is built anew")

@@ -100,7 +100,10 @@ type Tree struct {
 	ended chan struct{}
 }
 
-var _ projections.Projection = (*Tree)(nil)
+var (
+	_ projections.Projection = (*Tree)(nil)
+	_ projections.Batcher    = (*Tree)(nil)
+)
 
 // Open opens the tree in a folder and makes it when it is not there; an empty name keeps it in memory. Without a key the
 // tree is only read, and the folder may be in use by another process.
@@ -146,6 +149,11 @@ func (t *Tree) Name() string { return "transparency" }
 
 // Filter passes all leaves.
 func (t *Tree) Filter() events.Filter { return events.Filter{} }
+
+// Batch asks the runner for a few batches a second: what is signed is signed every few seconds.
+func (t *Tree) Batch() projections.Batch {
+	return projections.Batch{MinCoalesce: 500 * time.Millisecond, Records: 32 << 10}
+}
 
 // Position is the place up to which the log was taken in.
 func (t *Tree) Position() events.Position {
