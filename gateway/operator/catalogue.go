@@ -16,8 +16,8 @@ var (
 	ErrLists = errors.New("the lists are being built anew: ask again in a while")
 )
 
-// Catalogue answers lists. Each list is in a fixed order; next is the place to continue after, empty at the end.
-// A malformed place is ErrPage. What was appended before the question SHOULD be in the answer; a catalogue that cannot
+// Catalogue answers lists. Each list is in a fixed order and holds nothing but what the query lets pass; next is the
+// place to continue after, empty at the end, and MUST lie behind the one that was given. A malformed place is ErrPage. What was appended before the question SHOULD be in the answer; a catalogue that cannot
 // answer for what there is MUST say ErrLists.
 type Catalogue interface {
 	Jobs(ctx context.Context, q JobQuery) (rows []*operatorv1.JobRow, next string, err error)

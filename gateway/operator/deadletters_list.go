@@ -2,7 +2,6 @@ package operator
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/shardy-network/orchestrator/events"
@@ -10,10 +9,7 @@ import (
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
 
-const (
-	maxReasons = 16     // of one filter
-	maxLooked  = 10_000 // dead letters that one call looks at: a page may end short of its size
-)
+const maxReasons = 16 // of one filter
 
 // letterFilter is a filter that was checked.
 type letterFilter struct {
@@ -67,16 +63,6 @@ func (f *letterFilter) open(size uint32, token string) (cursor, Page, error) {
 	return openPage(size, token, "dead letters", f.reasons, f.tenants, f.pipeline, f.kind, f.module, f.from, f.until)
 }
 
-func (f *letterFilter) passes(d *operatorv1.DeadLetter) bool {
-	kind := d.Kind
-	if kind == eventv1.JobKind_JOB_KIND_UNSPECIFIED {
-		kind = eventv1.JobKind_JOB_KIND_STANDARD
-	}
-	return (len(f.reasons) == 0 || slices.Contains(f.reasons, d.Reason)) && (f.pipeline == "" || d.Pipeline == f.pipeline) &&
-		(f.kind == 0 || kind == f.kind) && (f.module == nil || slices.Equal(d.Module, f.module)) &&
-		d.AtUs >= f.from && (f.until == 0 || d.AtUs < f.until)
-}
-
 // ListDeadLetters lists dead letters, the newest first.
 func (a *API) ListDeadLetters(ctx context.Context, req *operatorv1.ListDeadLettersRequest) (*operatorv1.ListDeadLettersResponse, error) {
 	f, err := callerOf(ctx).letterFilter(req.Filter)
@@ -87,7 +73,7 @@ func (a *API) ListDeadLetters(ctx context.Context, req *operatorv1.ListDeadLette
 	if err != nil {
 		return nil, err
 	}
-	rows, next, err := a.findLetters(ctx, &f, page)
+	rows, next, err := a.deps.Catalogue.DeadLetters(ctx, f.query(page))
 	if err != nil {
 		return nil, err
 	}
@@ -103,48 +89,4 @@ func (f *letterFilter) query(page Page) DeadLetterQuery {
 	return DeadLetterQuery{
 		Page: page, Reasons: f.reasons, Kind: f.kind, Tenants: f.tenants, Pipeline: f.pipeline, Module: f.module, FromUs: f.from, UntilUs: f.until,
 	}
-}
-
-// findLetters asks the catalogue, completes its rows from their jobs, and leaves out what the filter does not let pass.
-func (a *API) findLetters(ctx context.Context, f *letterFilter, page Page) (rows []*operatorv1.DeadLetter, next string, err error) {
-	q := f.query(page)
-	for looked := 0; ; {
-		q.Limit = page.Limit - len(rows)
-		found, next, err := a.deps.Catalogue.DeadLetters(ctx, q)
-		if err != nil {
-			return nil, "", err
-		}
-		for _, d := range found {
-			if err := a.completeLetter(ctx, d); err != nil {
-				return nil, "", err
-			}
-			if f.passes(d) {
-				rows = append(rows, d)
-			}
-		}
-		looked += len(found)
-		if next == "" || len(rows) >= page.Limit || looked >= maxLooked {
-			return rows, next, nil
-		}
-		if ctx.Err() != nil {
-			return nil, "", context.Cause(ctx)
-		}
-		q.After = next
-	}
-}
-
-// completeLetter fills in what the catalogue does not keep.
-func (a *API) completeLetter(ctx context.Context, d *operatorv1.DeadLetter) error {
-	if len(d.Module) > 0 {
-		return nil
-	}
-	spec, err := a.jobSpec(ctx, &caller{role: Admin}, d.Id)
-	if errors.Is(err, errNotFound) {
-		return nil // deleted since
-	}
-	if err != nil {
-		return err
-	}
-	d.Kind, d.Module, d.Stage, d.Chunk = spec.Kind, spec.Module, spec.Stage, spec.Chunk
-	return nil
 }

@@ -106,7 +106,7 @@ func (w *chosen) find(ctx context.Context, a *API) (ids []string, next string, e
 	orDefault(&limit, defaultLetters)
 	for {
 		page.Limit = min(maxPage, limit-len(ids))
-		rows, next, err := a.findLetters(ctx, &f, page)
+		rows, next, err := a.deps.Catalogue.DeadLetters(ctx, f.query(page))
 		if err != nil {
 			return nil, "", err
 		}

@@ -82,18 +82,29 @@ func (c Catalogue) Jobs(ctx context.Context, q operator.JobQuery) ([]*operatorv1
 
 // DeadLetters lists dead letters by the ids of their jobs.
 func (c Catalogue) DeadLetters(ctx context.Context, q operator.DeadLetterQuery) ([]*operatorv1.DeadLetter, string, error) {
-	jobs, next, err := c.Jobs(ctx, operator.JobQuery{
-		Page: q.Page, States: []operatorv1.JobState{operatorv1.JobState_JOB_STATE_DEAD_LETTERED}, Tenants: q.Tenants,
-	})
-	var rows []*operatorv1.DeadLetter
-	for _, j := range jobs {
-		if len(q.Reasons) == 0 || slices.Contains(q.Reasons, j.DeadLetter) {
-			rows = append(rows, &operatorv1.DeadLetter{
-				Id: j.Id, Reason: j.DeadLetter, Tenant: j.Tenant, Pipeline: j.Pipeline, AtUs: j.DecidedUs, Round: 1,
-			})
+	jobs, rows := map[string]*eventv1.JobSubmitted{}, map[string]*operatorv1.DeadLetter{}
+	err := c.each(ctx, "job-", func(id string, f events.Fact, at int64) {
+		switch f := f.(type) {
+		case *eventv1.JobSubmitted:
+			jobs[id] = f
+		case *eventv1.JobDeadLettered:
+			spec := jobs[id].Spec
+			rows[id] = &operatorv1.DeadLetter{
+				Id: id, Reason: f.Reason, Tenant: spec.Tenant, Pipeline: spec.Pipeline, AtUs: at, Round: 1, Kind: spec.Kind, Module: spec.Module,
+				Stage: spec.Stage, Chunk: spec.Chunk,
+			}
+		case *eventv1.JobRequeued, *eventv1.JobDiscarded, *eventv1.JobCancelled:
+			delete(rows, id)
 		}
+	})
+	if err != nil {
+		return nil, "", err
 	}
-	return rows, next, err
+	return cut(rows, q.Page, func(d *operatorv1.DeadLetter) bool {
+		return (len(q.Reasons) == 0 || slices.Contains(q.Reasons, d.Reason)) && among(q.Tenants, d.Tenant) &&
+			(q.Pipeline == "" || d.Pipeline == q.Pipeline) && (q.Kind == 0 || d.Kind == q.Kind) &&
+			(len(q.Module) == 0 || slices.Equal(d.Module, q.Module)) && d.AtUs >= q.FromUs && (q.UntilUs == 0 || d.AtUs < q.UntilUs)
+	})
 }
 
 // Pipelines lists pipelines by id.
