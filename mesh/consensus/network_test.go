@@ -331,3 +331,9 @@ func marshal(m proto.Message) []byte {
 	}
 	return b
 }
+
+func mustUnmarshal(b []byte, m proto.Message) {
+	if err := proto.Unmarshal(b, m); err != nil {
+		panic(err)
+	}
+}
