@@ -136,7 +136,7 @@ func (g *gate) knock(addr netip.Addr, now time.Time) bool {
 	return l.AllowN(now, 1)
 }
 
-// forget drops addresses whose allowance is whole again, or anything when there is none.
+// forget makes room for a quarter: addresses whose allowance is whole again go first, then any.
 func (g *gate) forget(now time.Time) {
 	for a, l := range g.doors {
 		if l.TokensAt(now) >= float64(g.burst) {
@@ -144,7 +144,7 @@ func (g *gate) forget(now time.Time) {
 		}
 	}
 	for a := range g.doors {
-		if len(g.doors) < maxDoors {
+		if len(g.doors) <= maxDoors*3/4 {
 			return
 		}
 		delete(g.doors, a)

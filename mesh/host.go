@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -37,7 +38,7 @@ func newHost(c Config, g *gate, bandwidth metrics.Reporter) (host.Host, error) {
 	}
 	options := []libp2p.Option{
 		libp2p.Identity(key),
-		libp2p.ListenAddrStrings(c.Listen...),
+		libp2p.NoListenAddrs, // listens below: a failure inside New leaves goroutines behind
 		libp2p.Transport(tcp.NewTCPTransport),
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
@@ -62,6 +63,15 @@ func newHost(c Config, g *gate, bandwidth metrics.Reporter) (host.Host, error) {
 	h, err := libp2p.New(options...)
 	if err != nil {
 		return nil, fmt.Errorf("mesh: host: %w", err)
+	}
+	listen, err := multiaddrs(c.Listen)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrConfig, err), h.Close())
+	}
+	for _, a := range listen { // one by one: together, one that succeeds would hide one that does not
+		if err := h.Network().Listen(a); err != nil {
+			return nil, errors.Join(fmt.Errorf("mesh: listen on %s: %w", a, err), h.Close())
+		}
 	}
 	return h, nil
 }
