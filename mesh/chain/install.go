@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/shardy-network/orchestrator/actors/ledger"
 	"github.com/shardy-network/orchestrator/actors/ledger/light"
 	"github.com/shardy-network/orchestrator/actors/ledger/seal"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
@@ -49,7 +50,8 @@ func (c *Chain) Trusts(b *ledgerv1.CertifiedBlock) error {
 }
 
 // Install goes on from a snapshot that lies behind the last block. The chunks are read once, in order, and all is
-// verified before anything is changed; the blocks before it are given up. It is on disk when Install returns.
+// verified before anything is changed; the blocks before it are given up. It is on disk when Install returns. An error
+// that wraps ledger.ErrSnapshot is the fault of who made the manifest: its chunks do not lead to its block.
 func (c *Chain) Install(m *ledgerv1.SnapshotManifest, chunk func(n uint32) ([]byte, error)) error {
 	if err := c.Trusts(m.GetBlock()); err != nil {
 		return err
@@ -82,7 +84,10 @@ func (c *Chain) Install(m *ledgerv1.SnapshotManifest, chunk func(n uint32) ([]by
 		return b, writeFile(filepath.Join(temp, chunkName(n)), b)
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("%w: %w", ErrRefused, err), os.RemoveAll(temp))
+		if errors.Is(err, ledger.ErrSnapshot) {
+			err = fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		return errors.Join(err, os.RemoveAll(temp))
 	}
 	if err := c.snapshots.finish(temp, header.Height, encoded); err != nil {
 		return errors.Join(err, os.RemoveAll(temp))

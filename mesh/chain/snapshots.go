@@ -33,7 +33,9 @@ type snapshots struct {
 	dir string
 
 	mu      sync.RWMutex
-	heights []uint64 // ascending
+	heights []uint64                   // ascending
+	asked   *ledgerv1.SnapshotManifest // of the chunk that was last read
+	askedAt uint64                     // its height
 }
 
 func openSnapshots(dir string) (*snapshots, error) {
@@ -144,9 +146,42 @@ func (s *snapshots) manifest(height uint64) (*ledgerv1.SnapshotManifest, error) 
 	return m, nil
 }
 
-// chunk reads an encoded chunk. The manifest's hashes say whether it is whole.
+// chunk reads an encoded chunk and holds it against the manifest: what has rotted here must not be given to others, who
+// would take it for a lie.
 func (s *snapshots) chunk(height uint64, n uint32) ([]byte, error) {
-	return s.file(height, chunkName(n), ledger.MaxChunkBytes)
+	m, err := s.manifestAsked(height)
+	if err != nil {
+		return nil, err
+	}
+	if int64(n) >= int64(len(m.Chunks)) {
+		return nil, fmt.Errorf("%w: chunk %d of snapshot %d", ErrNotFound, n, height)
+	}
+	b, err := s.file(height, chunkName(n), ledger.MaxChunkBytes)
+	if err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(b); !bytes.Equal(sum[:], m.Chunks[n]) {
+		return nil, fmt.Errorf("%w: chunk %d of snapshot %d", ErrDamaged, n, height)
+	}
+	return b, nil
+}
+
+// manifestAsked is manifest, remembered for the next chunk.
+func (s *snapshots) manifestAsked(height uint64) (*ledgerv1.SnapshotManifest, error) {
+	s.mu.RLock()
+	m, at := s.asked, s.askedAt
+	s.mu.RUnlock()
+	if m != nil && at == height {
+		return m, nil
+	}
+	m, err := s.manifest(height)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked, s.askedAt = m, height
+	return m, nil
 }
 
 func (s *snapshots) file(height uint64, name string, limit int64) ([]byte, error) {
