@@ -35,6 +35,7 @@ type batch struct {
 	counts    map[counter]int64
 	series    map[int64]*Point // by second
 	malformed int
+	packed    []byte // the body written last
 }
 
 func newBatch(ctx context.Context, s *store) *batch {

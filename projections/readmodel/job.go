@@ -21,30 +21,21 @@ var closedStates = []operatorv1.JobState{verified, cancelled, discarded}
 
 // job is a job's row in memory.
 type job struct {
-	seq, position    int64
+	seq              int64
 	id               string
 	kind             eventv1.JobKind
 	state            operatorv1.JobState
 	tenant, pipeline string
-	stage, chunk     uint32
 	module           []byte
-	priority         int32
-	tier             uint32
 	submitted        int64
+	jobBody
 
-	round, wave, slots, returned uint32
-	mismatches, attempts         uint32
-	refereeing                   bool
-
-	decided                     int64
-	basis                       eventv1.VerdictBasis
-	contradicted                uint32
-	reason                      eventv1.DeadLetterReason
-	detail                      string
-	verdictSeq, verdictPosition int64
-	verdict                     []byte
-	deadSeq                     int64
-	begun                       []byte // until it is stored
+	decided      int64
+	contradicted uint32
+	reason       eventv1.DeadLetterReason
+	verdictSeq   int64
+	deadSeq      int64
+	begun        []byte // until it is stored
 
 	stored     bool
 	touched    bool                     // by the batch
@@ -172,10 +163,12 @@ func (j *job) verify(f *eventv1.TaskVerified, b *batch) {
 func (b *batch) submitted(id string, f *eventv1.JobSubmitted) {
 	spec := f.GetSpec()
 	j := &job{
-		seq: b.ordinal, position: int64(b.rec.Pos), id: id, kind: spec.GetKind(), state: open,
-		tenant: spec.GetTenant(), pipeline: spec.GetPipeline(), stage: spec.GetStage(), chunk: spec.GetChunk(),
-		module: spec.GetModule(), priority: spec.GetPriority(), tier: spec.GetMinTier(), submitted: b.moment(f.GetAtUs()),
-		round: 1, wave: 1, slots: f.GetSlots(), begun: b.rec.Data,
+		seq: b.ordinal, id: id, kind: spec.GetKind(), state: open, tenant: spec.GetTenant(), pipeline: spec.GetPipeline(),
+		module: spec.GetModule(), submitted: b.moment(f.GetAtUs()), begun: b.rec.Data,
+		jobBody: jobBody{
+			position: int64(b.rec.Pos), stage: spec.GetStage(), chunk: spec.GetChunk(), priority: spec.GetPriority(),
+			tier: spec.GetMinTier(), round: 1, wave: 1, slots: f.GetSlots(),
+		},
 	}
 	if j.kind == eventv1.JobKind_JOB_KIND_UNSPECIFIED {
 		j.kind = eventv1.JobKind_JOB_KIND_STANDARD

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	shownColumns = attemptColumns + `, j.id, j.verdict`
+	shownColumns = attemptColumns + `, j.id, j.body`
 
 	// Attempts are rows without a number: walks yield them whole. ?1 place, ?2 how many.
 	walkTriesWorker = `SELECT ` + shownColumns + `, a.seq FROM attempts a INDEXED BY attempts_worker CROSS JOIN jobs j ON j.seq = a.job
@@ -33,9 +33,11 @@ const (
 func (r row) shown() Attempt {
 	t := r.attempt()
 	t.Job = r.text(attemptColumnCount)
-	if data := r.blob(attemptColumnCount + 1); len(data) > 0 && t.Outcome == OutcomeReturned {
+	if t.Outcome == OutcomeReturned {
+		var b jobBody
+		unpack(&b, r.blob(attemptColumnCount+1))
 		var f eventv1.TaskVerified
-		t.Contradicted = proto.Unmarshal(data, &f) == nil && slices.Contains(f.GetContradicted(), t.Slot)
+		t.Contradicted = proto.Unmarshal(b.verdict, &f) == nil && slices.Contains(f.GetContradicted(), t.Slot)
 	}
 	return t.Attempt
 }

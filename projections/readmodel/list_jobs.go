@@ -14,8 +14,7 @@ import (
 var jobStates = []operatorv1.JobState{open, verified, dead, cancelled, discarded}
 
 const (
-	jobColumns = `seq, id, position, kind, state, tenant, pipeline, stage, chunk, module, priority, tier, submitted, round, wave,
-		slots, returned, mismatches, attempts, decided, basis, contradicted, reason, detail, verdict`
+	jobColumns = `seq, id, kind, state, tenant, pipeline, module, submitted, decided, contradicted, reason, body`
 
 	// jobRest are the filters that no index leads with: ?4 kinds, ?5 tenants, ?6 module, ?7 and ?8 time.
 	jobRest = ` AND (?4 >> kind) & 1 AND (?5 IS NULL OR tenant IN (SELECT value FROM json_each(?5))) AND (?6 IS NULL OR module = ?6)
@@ -52,20 +51,27 @@ const (
 )
 
 func (r row) job() JobRow {
+	j, _ := r.jobAndBody()
+	return j
+}
+
+func (r row) jobAndBody() (JobRow, *jobBody) {
+	var b jobBody
+	unpack(&b, r.blob(11))
 	j := JobRow{
-		ID: r.text(1), Position: events.Position(r.int(2)), Kind: eventv1.JobKind(r.int(3)), State: operatorv1.JobState(r.int(4)),
-		Tenant: r.text(5), Pipeline: r.text(6), Stage: r.u32(7), Chunk: r.u32(8), Module: r.blob(9), Priority: int32(r.int(10)),
-		MinTier: r.u32(11), Submitted: timeOf(r.int(12)), Round: r.u32(13), Wave: r.u32(14), Slots: r.u32(15), Returned: r.u32(16),
-		Mismatches: r.u32(17), Attempts: r.u32(18), Decided: timeOf(r.int(19)), Basis: eventv1.VerdictBasis(r.int(20)),
-		Contradicted: r.u32(21), Reason: eventv1.DeadLetterReason(r.int(22)), Detail: r.text(23),
+		ID: r.text(1), Position: events.Position(b.position), Kind: eventv1.JobKind(r.int(2)), State: operatorv1.JobState(r.int(3)),
+		Tenant: r.text(4), Pipeline: r.text(5), Stage: b.stage, Chunk: b.chunk, Module: r.blob(6), Priority: b.priority,
+		MinTier: b.tier, Submitted: timeOf(r.int(7)), Round: b.round, Wave: b.wave, Slots: b.slots, Returned: b.returned,
+		Mismatches: b.mismatches, Attempts: b.attempts, Decided: timeOf(r.int(8)), Basis: b.basis,
+		Contradicted: r.u32(9), Reason: eventv1.DeadLetterReason(r.int(10)), Detail: b.detail,
 	}
-	if data := r.blob(24); len(data) > 0 {
+	if len(b.verdict) > 0 {
 		var f eventv1.TaskVerified
-		if proto.Unmarshal(data, &f) == nil {
+		if proto.Unmarshal(b.verdict, &f) == nil {
 			j.Checksum = f.GetChecksum()
 		}
 	}
-	return j
+	return j, &b
 }
 
 // clockSlack is by how much the clocks of those who submit may differ when a range of times is looked up.

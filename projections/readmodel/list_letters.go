@@ -16,16 +16,18 @@ const (
 	walkDeadTenant   = `SELECT dead_seq FROM jobs INDEXED BY jobs_dead_tenant WHERE tenant = ?12 AND reason = ?11` + deadRest
 	walkDeadPipeline = `SELECT dead_seq FROM jobs INDEXED BY jobs_dead_pipeline WHERE pipeline = ?11` + deadRest
 	walkDeadModule   = `SELECT dead_seq FROM jobs INDEXED BY jobs_dead_module WHERE module = ?11` + deadRest
-	fetchDead        = `SELECT id, reason, detail, tenant, pipeline, stage, chunk, kind, module, round, attempts, decided
+	fetchDead        = `SELECT id, reason, tenant, pipeline, kind, module, decided, body
 		FROM jobs INDEXED BY jobs_dead WHERE dead_seq = ?`
 	listReasons = `SELECT DISTINCT a FROM counters WHERE what = ? AND scope = ''`
 )
 
 func (r row) deadLetter() DeadLetter {
+	var b jobBody
+	unpack(&b, r.blob(7))
 	return DeadLetter{
-		Job: r.text(0), Reason: eventv1.DeadLetterReason(r.int(1)), Detail: r.text(2), Tenant: r.text(3), Pipeline: r.text(4),
-		Stage: r.u32(5), Chunk: r.u32(6), Kind: eventv1.JobKind(r.int(7)), Module: r.blob(8), Round: r.u32(9), Attempts: r.u32(10),
-		At: timeOf(r.int(11)),
+		Job: r.text(0), Reason: eventv1.DeadLetterReason(r.int(1)), Detail: b.detail, Tenant: r.text(2), Pipeline: r.text(3),
+		Stage: b.stage, Chunk: b.chunk, Kind: eventv1.JobKind(r.int(4)), Module: r.blob(5), Round: b.round, Attempts: b.attempts,
+		At: timeOf(r.int(6)),
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 	walkPipelinesTenant = `SELECT seq FROM pipelines INDEXED BY pipelines_tenant WHERE tenant = ?7 AND state = ?6` + pipelineRest
 	fetchPipeline       = `SELECT ` + pipelineColumns + pipelineFrom + `WHERE p.seq = ?`
 	pipelineByID        = `SELECT ` + pipelineColumns + `, p.begun` + pipelineFrom + `WHERE p.id = ?`
-	jobOfChunk          = `SELECT seq, state, verdict FROM jobs WHERE id = ?`
+	jobOfChunk          = `SELECT seq, state, body FROM jobs WHERE id = ?`
 	discardTurn         = `SELECT data FROM turns WHERE job = ? AND type = 'JobDiscarded' ORDER BY seq DESC LIMIT 1`
 )
 
@@ -213,8 +213,10 @@ func (x *Chunk) read(ctx context.Context, c *conn) error {
 		seq := int64(0)
 		_, err := c.one(ctx, jobOfChunk, []any{x.Job}, func(r row) {
 			seq, x.State = r.int(0), operatorv1.JobState(r.int(1))
+			var b jobBody
+			unpack(&b, r.blob(2))
 			var f eventv1.TaskVerified
-			if data := r.blob(2); len(data) > 0 && proto.Unmarshal(data, &f) == nil {
+			if len(b.verdict) > 0 && proto.Unmarshal(b.verdict, &f) == nil {
 				x.Output = f.GetOutput()
 			}
 		})

@@ -23,7 +23,6 @@ const (
 		WHERE t.type = 'ConsensusMismatch' AND t.seq < ? ORDER BY t.seq DESC LIMIT ?`
 	requeuedBefore = `SELECT data FROM turns WHERE job = ? AND seq < ? AND type = 'JobRequeued' ORDER BY seq DESC LIMIT 1`
 	walkModules    = `SELECT seq, original, position, at, admitted, fact FROM modules WHERE seq < ? ORDER BY seq DESC LIMIT ?`
-	verdictPlace   = `SELECT verdict_position FROM jobs WHERE id = ?`
 )
 
 // Verdicts lists decided jobs.
@@ -73,13 +72,11 @@ func readVerdict(ctx context.Context, c *conn, id string) (Verdict, error) {
 		return Verdict{}, err
 	}
 	j := view.finish()
-	v := Verdict{
+	return Verdict{
 		Job: j.ID, Tenant: j.Tenant, Pipeline: j.Pipeline, Kind: j.Kind, Basis: j.Basis, Checksum: j.Checksum, Fuel: j.Verdict.GetFuel(),
 		Agreeing: j.Verdict.GetAgreeing(), Contradicted: j.Verdict.GetContradicted(), Round: j.Round, Wave: j.Wave, Returned: j.Returned,
-		Votes: j.Votes, Submitted: j.Submitted, Decided: j.Decided,
-	}
-	_, err := c.one(ctx, verdictPlace, []any{id}, func(r row) { v.Position = events.Position(r.int(0)) })
-	return v, err
+		Votes: j.Votes, Submitted: j.Submitted, Decided: j.Decided, Position: view.decided,
+	}, nil
 }
 
 // Mismatches lists waves that did not agree.

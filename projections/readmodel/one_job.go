@@ -16,13 +16,12 @@ const (
 	// maxShownAttempts bounds the attempts of one job that are shown: those of its last slots.
 	maxShownAttempts = 2048
 
-	jobByID     = `SELECT ` + jobColumns + `, refereeing, begun FROM jobs WHERE id = ?`
+	jobByID     = `SELECT ` + jobColumns + `, begun FROM jobs WHERE id = ?`
 	jobTurns    = `SELECT seq, type, at, data FROM turns WHERE job = ? ORDER BY seq`
 	jobAttempts = `SELECT ` + attemptColumns + ` FROM attempts a WHERE a.job = ? ORDER BY a.slot DESC, a.attempt DESC LIMIT ?`
 
-	attemptColumns = `a.slot, a.attempt, a.position, a.worker, a.party, a.dispatched, a.ack_deadline, a.acked, a.run_deadline, a.ended,
-		a.outcome, a.rejected, a.detail, a.counts, a.status, a.output, a.size, a.fuel, a.run_ms, a.attested, a.recorded`
-	attemptColumnCount = 21
+	attemptColumns     = `a.slot, a.attempt, a.worker, a.outcome, a.body`
+	attemptColumnCount = 5
 )
 
 // shownAttempt is an attempt with what only its job needs to know.
@@ -32,14 +31,16 @@ type shownAttempt struct {
 }
 
 func (r row) attempt() shownAttempt {
+	var b attemptBody
+	unpack(&b, r.blob(4))
 	a := shownAttempt{Attempt{
-		Slot: r.u32(0), Attempt: r.u32(1), Position: events.Position(r.int(2)), Worker: r.blob(3), Group: r.text(4),
-		Dispatched: timeOf(r.int(5)), AckDeadline: timeOf(r.int(6)), Acked: timeOf(r.int(7)), RunDeadline: timeOf(r.int(8)),
-		Ended: timeOf(r.int(9)), Outcome: Outcome(r.int(10)), Rejected: eventv1.RejectReason(r.int(11)), Detail: r.text(12),
-		Counts: r.int(13) != 0, Status: eventv1.ResultStatus(r.int(14)), Fuel: uint64(r.int(17)), RunMs: r.u32(18), Attested: r.int(19) != 0,
-	}, r.int(20) != 0}
-	if sum := r.blob(15); len(sum) > 0 {
-		a.Output = &eventv1.BlobRef{Sha256: sum, Size: uint64(r.int(16))}
+		Slot: r.u32(0), Attempt: r.u32(1), Worker: r.blob(2), Outcome: Outcome(r.int(3)), Position: events.Position(b.position), Group: b.group,
+		Dispatched: timeOf(b.dispatched), AckDeadline: timeOf(b.ackDeadline), Acked: timeOf(b.acked), RunDeadline: timeOf(b.runDeadline),
+		Ended: timeOf(b.ended), Rejected: b.rejected, Detail: b.detail, Counts: b.counts, Status: b.status, Fuel: b.fuel, RunMs: b.runMs,
+		Attested: b.attested,
+	}, b.recorded}
+	if len(b.output) > 0 {
+		a.Output = &eventv1.BlobRef{Sha256: b.output, Size: b.size}
 	}
 	if a.Outcome == OutcomeReturned {
 		sum := quorum.Checksum(a.Status, a.Fuel, a.Output)
@@ -64,18 +65,22 @@ type jobView struct {
 	tries  []shownAttempt
 	waves  []Wave
 	failed map[uint32]eventv1.SlotFailure
+
+	decided events.Position // of the verdict
 }
 
 func (v *jobView) read(ctx context.Context, c *conn, id string) error {
 	var seq int64
 	var begun eventv1.JobSubmitted
 	found, err := c.one(ctx, jobByID, []any{id}, func(r row) {
-		seq, v.job.JobRow = r.int(0), r.job()
-		if f := (&eventv1.TaskVerified{}); len(r.blob(24)) > 0 && proto.Unmarshal(r.blob(24), f) == nil {
+		var b *jobBody
+		seq = r.int(0)
+		v.job.JobRow, b = r.jobAndBody()
+		if f := (&eventv1.TaskVerified{}); len(b.verdict) > 0 && proto.Unmarshal(b.verdict, f) == nil {
 			v.job.Verdict = f
 		}
-		v.job.Refereeing = r.int(25) != 0
-		if proto.Unmarshal(r.blob(26), &begun) == nil {
+		v.job.Refereeing, v.decided = b.refereeing, events.Position(b.verdictPosition)
+		if proto.Unmarshal(r.blob(12), &begun) == nil {
 			v.job.Spec, v.job.Policy = begun.GetSpec(), begun.GetPolicy()
 		}
 	})

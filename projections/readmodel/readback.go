@@ -8,11 +8,9 @@ import (
 )
 
 const (
-	backJob = `SELECT seq, position, kind, state, tenant, pipeline, stage, chunk, module, priority, tier, submitted, round, wave, slots,
-		returned, mismatches, attempts, refereeing, decided, basis, contradicted, reason, detail, verdict_seq, verdict_position, verdict,
-		dead_seq FROM jobs WHERE id = ?`
-	backAttempt = `SELECT seq, position, worker, party, dispatched, ack_deadline, acked, run_deadline, ended, outcome, rejected, detail,
-		counts, status, output, size, fuel, run_ms, attested, recorded FROM attempts WHERE job = ? AND slot = ? AND attempt = ?`
+	backJob = `SELECT seq, kind, state, tenant, pipeline, module, submitted, decided, contradicted, reason, verdict_seq, dead_seq, body
+		FROM jobs WHERE id = ?`
+	backAttempt  = `SELECT seq, worker, outcome, body FROM attempts WHERE job = ? AND slot = ? AND attempt = ?`
 	backLast     = `SELECT max(attempt) FROM attempts WHERE job = ? AND slot = ?`
 	backPipeline = `SELECT seq, position, state, name, tenant, stage, stages, submitted, ended, detail, by_whom, output_bytes
 		FROM pipelines WHERE id = ?`
@@ -25,13 +23,11 @@ const (
 func (s *store) readJob(ctx context.Context, id string) (j *job, err error) {
 	_, err = s.w.one(ctx, backJob, []any{id}, func(r row) {
 		j = &job{
-			id: id, seq: r.int(0), position: r.int(1), kind: eventv1.JobKind(r.int(2)), state: operatorv1.JobState(r.int(3)),
-			tenant: r.text(4), pipeline: r.text(5), stage: r.u32(6), chunk: r.u32(7), module: r.blob(8),
-			priority: int32(r.int(9)), tier: r.u32(10), submitted: r.int(11), round: r.u32(12), wave: r.u32(13), slots: r.u32(14),
-			returned: r.u32(15), mismatches: r.u32(16), attempts: r.u32(17), refereeing: r.int(18) != 0, decided: r.int(19),
-			basis: eventv1.VerdictBasis(r.int(20)), contradicted: r.u32(21), reason: eventv1.DeadLetterReason(r.int(22)),
-			detail: r.text(23), verdictSeq: r.int(24), verdictPosition: r.int(25), verdict: r.blob(26), deadSeq: r.int(27), stored: true,
+			id: id, seq: r.int(0), kind: eventv1.JobKind(r.int(1)), state: operatorv1.JobState(r.int(2)), tenant: r.text(3),
+			pipeline: r.text(4), module: r.blob(5), submitted: r.int(6), decided: r.int(7), contradicted: r.u32(8),
+			reason: eventv1.DeadLetterReason(r.int(9)), verdictSeq: r.int(10), deadSeq: r.int(11), stored: true,
 		}
+		unpack(&j.jobBody, r.blob(12))
 		j.was, j.wasDead, j.wasDeadSeq = j.state, j.reason, j.deadSeq
 	})
 	return j, err
@@ -40,12 +36,9 @@ func (s *store) readJob(ctx context.Context, id string) (j *job, err error) {
 func (s *store) readAttempt(ctx context.Context, j *job, slot, n uint32) (a *attempt, err error) {
 	_, err = s.w.one(ctx, backAttempt, []any{j.seq, slot, n}, func(r row) {
 		a = &attempt{
-			job: j, slot: slot, attempt: n, seq: r.int(0), position: r.int(1), worker: r.blob(2), group: r.text(3),
-			dispatched: r.int(4), ackDeadline: r.int(5), acked: r.int(6), runDeadline: r.int(7), ended: r.int(8),
-			outcome: Outcome(r.int(9)), rejected: eventv1.RejectReason(r.int(10)), detail: r.text(11), counts: r.int(12) != 0,
-			status: eventv1.ResultStatus(r.int(13)), output: r.blob(14), size: uint64(r.int(15)), fuel: uint64(r.int(16)),
-			runMs: r.u32(17), attested: r.int(18) != 0, recorded: r.int(19) != 0, stored: true,
+			job: j, slot: slot, attempt: n, seq: r.int(0), worker: r.blob(1), outcome: Outcome(r.int(2)), stored: true,
 		}
+		unpack(&a.attemptBody, r.blob(3))
 	})
 	return a, err
 }

@@ -1,7 +1,7 @@
 package readmodel
 
 // Version of the schema and of what is put into it, kept in the file. Another one there means: build anew.
-const version = 1
+const version = 2
 
 // application marks the file as a read model ("shrd").
 const application = 0x73687264
@@ -24,17 +24,13 @@ CREATE TABLE place (
 CREATE TABLE jobs (
 	seq INTEGER PRIMARY KEY,
 	id TEXT NOT NULL,
-	position INTEGER NOT NULL,
 	kind INTEGER NOT NULL, state INTEGER NOT NULL,
-	tenant TEXT NOT NULL, pipeline TEXT NOT NULL, stage INTEGER NOT NULL, chunk INTEGER NOT NULL,
-	module BLOB NOT NULL, priority INTEGER NOT NULL, tier INTEGER NOT NULL,
-	submitted INTEGER NOT NULL,
-	round INTEGER NOT NULL, wave INTEGER NOT NULL, slots INTEGER NOT NULL, returned INTEGER NOT NULL,
-	mismatches INTEGER NOT NULL, attempts INTEGER NOT NULL, refereeing INTEGER NOT NULL,
-	decided INTEGER NOT NULL, basis INTEGER NOT NULL, contradicted INTEGER NOT NULL,
-	reason INTEGER NOT NULL, detail TEXT NOT NULL,
-	verdict_seq INTEGER, verdict_position INTEGER NOT NULL, verdict BLOB NOT NULL, -- the fact
+	tenant TEXT NOT NULL, pipeline TEXT NOT NULL, module BLOB NOT NULL,
+	submitted INTEGER NOT NULL, decided INTEGER NOT NULL,
+	contradicted INTEGER NOT NULL, reason INTEGER NOT NULL,
+	verdict_seq INTEGER,
 	dead_seq INTEGER, -- of dead letters
+	body BLOB NOT NULL, -- a jobBody
 	begun BLOB NOT NULL -- the fact that began it, without the answer of a ringer
 );
 CREATE UNIQUE INDEX jobs_id ON jobs (id);
@@ -61,12 +57,8 @@ CREATE INDEX turns_mismatch ON turns (seq) WHERE type = 'ConsensusMismatch';
 
 CREATE TABLE attempts (
 	job INTEGER NOT NULL, slot INTEGER NOT NULL, attempt INTEGER NOT NULL,
-	seq INTEGER NOT NULL, position INTEGER NOT NULL, worker BLOB NOT NULL, party TEXT NOT NULL,
-	dispatched INTEGER NOT NULL, ack_deadline INTEGER NOT NULL,
-	acked INTEGER NOT NULL, run_deadline INTEGER NOT NULL, ended INTEGER NOT NULL,
-	outcome INTEGER NOT NULL, rejected INTEGER NOT NULL, detail TEXT NOT NULL, counts INTEGER NOT NULL,
-	status INTEGER NOT NULL, output BLOB NOT NULL, size INTEGER NOT NULL, fuel INTEGER NOT NULL, run_ms INTEGER NOT NULL,
-	attested INTEGER NOT NULL, recorded INTEGER NOT NULL, -- the job has counted its result
+	seq INTEGER NOT NULL, worker BLOB NOT NULL, outcome INTEGER NOT NULL,
+	body BLOB NOT NULL, -- an attemptBody
 	PRIMARY KEY (job, slot, attempt)
 ) WITHOUT ROWID;
 CREATE INDEX attempts_worker ON attempts (worker, seq);

@@ -13,24 +13,10 @@ import (
 type attempt struct {
 	job           *job
 	slot, attempt uint32
-	seq, position int64
+	seq           int64
 	worker        []byte
-	group         string
-
-	dispatched, ackDeadline, acked, runDeadline, ended int64
-
-	outcome  Outcome
-	rejected eventv1.RejectReason
-	detail   string
-	counts   bool
-
-	status   eventv1.ResultStatus
-	output   []byte
-	size     uint64
-	fuel     uint64
-	runMs    uint32
-	attested bool
-	recorded bool
+	outcome       Outcome
+	attemptBody
 
 	stored, touched bool
 }
@@ -156,9 +142,8 @@ func (b *batch) dispatched(j *job, slot uint32, f *eventv1.AssignmentDispatched)
 		return // a repeat: no decision makes one
 	}
 	a := &attempt{
-		job: j, slot: slot, attempt: f.GetAttempt(), seq: b.ordinal, position: int64(b.rec.Pos),
-		worker: bytes.Clone(f.GetWorker()), group: f.GetGroup(),
-		dispatched: b.at, ackDeadline: f.GetAckDeadlineUs(), outcome: OutcomeDispatched,
+		job: j, slot: slot, attempt: f.GetAttempt(), seq: b.ordinal, worker: bytes.Clone(f.GetWorker()), outcome: OutcomeDispatched,
+		attemptBody: attemptBody{position: int64(b.rec.Pos), group: f.GetGroup(), dispatched: b.at, ackDeadline: f.GetAckDeadlineUs()},
 	}
 	j.attempts++
 	j.live = append(j.live, a)

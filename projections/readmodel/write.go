@@ -7,21 +7,14 @@ import (
 )
 
 const (
-	insertJob = `INSERT INTO jobs (seq, id, position, kind, state, tenant, pipeline, stage, chunk, module, priority, tier, submitted,
-		round, wave, slots, returned, mismatches, attempts, refereeing, decided, basis, contradicted, reason, detail,
-		verdict_seq, verdict_position, verdict, dead_seq, begun)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	insertJob = `INSERT INTO jobs (seq, id, kind, state, tenant, pipeline, module, submitted, decided, contradicted, reason,
+		verdict_seq, dead_seq, body, begun) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	// updateJob leaves alone what the indexes hold.
-	updateJob = `UPDATE jobs SET round = ?, wave = ?, slots = ?, returned = ?, mismatches = ?, attempts = ?, refereeing = ? WHERE seq = ?`
-	turnJob   = `UPDATE jobs SET round = ?, wave = ?, slots = ?, returned = ?, mismatches = ?, attempts = ?, refereeing = ?,
-		state = ?, decided = ?, basis = ?, contradicted = ?, reason = ?, detail = ?, verdict_seq = ?, verdict_position = ?,
-		verdict = ?, dead_seq = ? WHERE seq = ?`
+	updateJob     = `UPDATE jobs SET body = ? WHERE seq = ?`
+	turnJob       = `UPDATE jobs SET state = ?, decided = ?, contradicted = ?, reason = ?, verdict_seq = ?, dead_seq = ?, body = ? WHERE seq = ?`
 	insertTurn    = `INSERT INTO turns (job, seq, type, at, position, data) VALUES (?, ?, ?, ?, ?, ?)`
-	insertAttempt = `INSERT INTO attempts (job, slot, attempt, seq, position, worker, party, dispatched, ack_deadline,
-		acked, run_deadline, ended, outcome, rejected, detail, counts, status, output, size, fuel, run_ms, attested, recorded)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	updateAttempt = `UPDATE attempts SET acked = ?, run_deadline = ?, ended = ?, outcome = ?, rejected = ?, detail = ?, counts = ?,
-		status = ?, output = ?, size = ?, fuel = ?, run_ms = ?, attested = ?, recorded = ? WHERE job = ? AND slot = ? AND attempt = ?`
+	insertAttempt = `INSERT INTO attempts (job, slot, attempt, seq, worker, outcome, body) VALUES (?, ?, ?, ?, ?, ?, ?)`
+	updateAttempt = `UPDATE attempts SET outcome = ?, body = ? WHERE job = ? AND slot = ? AND attempt = ?`
 
 	insertPipeline = `INSERT INTO pipelines (seq, id, position, state, name, tenant, stage, stages, submitted, ended, detail, by_whom,
 		output_bytes, begun) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
@@ -87,18 +80,16 @@ func (b *batch) writeJobs(ctx context.Context) error {
 func (b *batch) writeJob(ctx context.Context, j *job) (err error) {
 	w := b.s.w
 	moved := j.state != j.was || j.deadSeq != j.wasDeadSeq
+	b.packed = pack(&j.jobBody, b.packed)
 	switch {
 	case !j.stored:
-		err = w.run(ctx, insertJob, j.seq, j.id, j.position, int64(j.kind), int64(j.state), j.tenant, j.pipeline, j.stage, j.chunk,
-			j.module, j.priority, j.tier, j.submitted, j.round, j.wave, j.slots, j.returned, j.mismatches, j.attempts, j.refereeing,
-			j.decided, int64(j.basis), j.contradicted, int64(j.reason), j.detail, orNull(j.verdictSeq), j.verdictPosition, j.verdict,
-			orNull(j.deadSeq), j.begun)
+		err = w.run(ctx, insertJob, j.seq, j.id, int64(j.kind), int64(j.state), j.tenant, j.pipeline, j.module, j.submitted, j.decided,
+			j.contradicted, int64(j.reason), orNull(j.verdictSeq), orNull(j.deadSeq), b.packed, j.begun)
 	case moved:
-		err = w.run(ctx, turnJob, j.round, j.wave, j.slots, j.returned, j.mismatches, j.attempts, j.refereeing,
-			int64(j.state), j.decided, int64(j.basis), j.contradicted, int64(j.reason), j.detail, orNull(j.verdictSeq),
-			j.verdictPosition, j.verdict, orNull(j.deadSeq), j.seq)
+		err = w.run(ctx, turnJob, int64(j.state), j.decided, j.contradicted, int64(j.reason), orNull(j.verdictSeq), orNull(j.deadSeq),
+			b.packed, j.seq)
 	default:
-		err = w.run(ctx, updateJob, j.round, j.wave, j.slots, j.returned, j.mismatches, j.attempts, j.refereeing, j.seq)
+		err = w.run(ctx, updateJob, b.packed, j.seq)
 	}
 	if err != nil {
 		return err
@@ -129,13 +120,11 @@ func (b *batch) writeAttempts(ctx context.Context) error {
 	w := b.s.w
 	for _, a := range b.attempts {
 		var err error
+		b.packed = pack(&a.attemptBody, b.packed)
 		if a.stored {
-			err = w.run(ctx, updateAttempt, a.acked, a.runDeadline, a.ended, uint8(a.outcome), int64(a.rejected), a.detail, a.counts,
-				int64(a.status), a.output, a.size, a.fuel, a.runMs, a.attested, a.recorded, a.job.seq, a.slot, a.attempt)
+			err = w.run(ctx, updateAttempt, uint8(a.outcome), b.packed, a.job.seq, a.slot, a.attempt)
 		} else {
-			err = w.run(ctx, insertAttempt, a.job.seq, a.slot, a.attempt, a.seq, a.position, a.worker, a.group, a.dispatched, a.ackDeadline,
-				a.acked, a.runDeadline, a.ended, uint8(a.outcome), int64(a.rejected), a.detail, a.counts,
-				int64(a.status), a.output, a.size, a.fuel, a.runMs, a.attested, a.recorded)
+			err = w.run(ctx, insertAttempt, a.job.seq, a.slot, a.attempt, a.seq, a.worker, uint8(a.outcome), b.packed)
 		}
 		if err != nil {
 			return err
