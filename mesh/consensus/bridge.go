@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	bft "github.com/hyperledger-labs/SmartBFT/pkg/types"
@@ -35,6 +36,13 @@ func (in *instance) AssembleProposal(metadata []byte, txs [][]byte) bft.Proposal
 	defer e.chain.Unlock()
 	m := e.members()
 	at := Place{Height: md.GetLatestSequence(), Proposer: m.keys[m.leader(md.GetViewId())], ValidatorsVersion: m.set.Version}
+	txs = slices.DeleteFunc(txs, func(tx []byte) bool { // committed by a pull, or brought again by a slow peer
+		done := e.pending.isCommitted(sha256.Sum256(tx))
+		if done {
+			in.forget(tx)
+		}
+		return done
+	})
 	header, err := e.cfg.Application.Propose(at, txs, time.Now())
 	if err != nil {
 		in.fail(fmt.Errorf("propose height %d: %w", at.Height, err))
@@ -80,6 +88,13 @@ func (in *instance) VerifyProposal(p bft.Proposal) ([]bft.RequestInfo, error) {
 		return nil, fmt.Errorf("%w: %w", errProposal, err)
 	}
 	return infosOf(txs), nil
+}
+
+// forget takes a transaction out of the library's pool. Of blocks that were pulled the library does not do it.
+func (in *instance) forget(tx []byte) {
+	if in.ready.Load() {
+		_ = in.core.Pool.RemoveRequest(infoOf(tx)) // it may not be there
+	}
 }
 
 func same(a, b bft.Proposal) bool {

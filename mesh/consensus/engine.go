@@ -346,7 +346,15 @@ func (e *Engine) accept(b *ledgerv1.CertifiedBlock) error {
 	if err := binds(e.cfg.Chain, d.Proposal, b.Block.Transactions); err != nil {
 		return fmt.Errorf("%w: %w", ErrBlock, err)
 	}
-	return e.commit(b.Block, e.trim(b.Certificate, m))
+	if err := e.commit(b.Block, e.trim(b.Certificate, m)); err != nil {
+		return err
+	}
+	if in := e.running.Load(); in != nil {
+		for _, tx := range b.Block.Transactions {
+			in.forget(tx)
+		}
+	}
+	return nil
 }
 
 // trim leaves only true votes in a certificate that has been verified: peers look at every one of them.
