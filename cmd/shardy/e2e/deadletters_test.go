@@ -120,7 +120,7 @@ func (s *site) died(module []byte, input, fuel string) string {
 // mendedPipeline edits a chunk of a pipeline while another one keeps its stage running. It returns the edited chunk.
 func (s *site) mendedPipeline(module []byte, crew []*worker) *task {
 	s.Helper()
-	long := lasting(1)[0]
+	long := &task{low: 10_000_000, high: 10_000_000 + 6*lastingWidth} // some seconds: it outlives the test's next steps
 	whole := &task{low: 50, high: 6000}
 	ref := func(data []byte) *eventv1.BlobRef {
 		res, err := s.modules.PutBlob(s.Context(), &operatorv1.PutBlobRequest{Data: data})
