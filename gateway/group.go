@@ -30,6 +30,10 @@ func (d *Door) clientIP(r *http.Request) netip.Addr {
 	return ip
 }
 
+// AddressOf is the address that limits count a request by, at this door and at others that have no proxies of their own
+// to trust: see clientIP and host.
+func (d *Door) AddressOf(r *http.Request) netip.Prefix { return host(d.clientIP(r)) }
+
 func (d *Door) trusted(ip netip.Addr) bool {
 	for _, p := range d.cfg.TrustedProxies {
 		if p.Contains(ip) {

@@ -64,6 +64,15 @@ func TestForwardedForIsBelievedFromTrustedProxiesAlone(t *testing.T) {
 			t.Errorf("%s with %q: %s, want %s", c.remote, c.header, got, c.want)
 		}
 	}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.RemoteAddr = "10.0.0.1:1"
+	r.Header.Set("X-Forwarded-For", "2001:db8:1:2:3:4:5:6")
+	if got := d.AddressOf(r).String(); got != "2001:db8:1:2::/64" {
+		t.Errorf("an IPv6 host behind a proxy counts as %s", got)
+	}
+	if r.RemoteAddr = "@"; d.AddressOf(r).IsValid() {
+		t.Error("a peer without an address has one")
+	}
 }
 
 func TestGuardCountsByHost(t *testing.T) {

@@ -29,6 +29,7 @@ type serveFlags struct {
 	policyFile, tokenFile           string
 	tlsCert, tlsKey, addressFile    string
 	trustedProxies                  []string
+	secureCookies                   bool
 	maxConnections, handshakesPerIP int
 	pingInterval                    time.Duration
 	api                             operator.Config // its limits
@@ -53,6 +54,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.tlsKey, "tls-key", "", "key of the certificate, PEM")
 	flags.StringVar(&f.addressFile, "address-file", "", "write the address that is served to this file once it is")
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxy", nil, "prefix whose X-Forwarded-For is believed, for example 10.0.0.0/8")
+	flags.BoolVar(&f.secureCookies, "secure-cookies", false, "a proxy in front speaks TLS: browsers send the dashboard's cookies over TLS only (implied by --tls-cert)")
 	flags.IntVar(&f.maxConnections, "max-connections", 20_000, "workers at once")
 	flags.IntVar(&f.handshakesPerIP, "handshakes-per-ip", 10, "handshakes a second and address")
 	flags.Float64Var(&f.api.RequestRate, "request-rate", 5000, "API requests a second and token, without tokens unlimited; negative: no limit")
@@ -98,7 +100,7 @@ func (f *serveFlags) load(cmd *cobra.Command) (cfg orchestrator.Config, ok bool,
 func (f *serveFlags) config(stderr io.Writer) (orchestrator.Config, error) {
 	cfg := orchestrator.Config{
 		DataDir: f.dataDir, Listen: f.listen, Node: f.node, BlobURL: f.blobURL, TLSCert: f.tlsCert, TLSKey: f.tlsKey,
-		Version: version(),
+		SecureCookies: f.secureCookies, Version: version(),
 	}
 	var err error
 	if cfg.Logger, err = logger(stderr, f.logFormat, f.logLevel); err != nil {

@@ -178,6 +178,25 @@ func TestLoginAttemptsAreBounded(t *testing.T) {
 	}
 }
 
+// TestGuessesOfOneLeaveOthersIn: behind a proxy all come by one connection, and whoever knows the proxy tells them apart.
+func TestGuessesOfOneLeaveOthersIn(t *testing.T) {
+	from := "6.6.6.6/32"
+	s := newScene(t, func(d *Deps) {
+		d.Access = everybody
+		d.Address = func(*http.Request) string { return from }
+	})
+	for range 20 {
+		s.login("guess")
+	}
+	if a := s.login("viewer-token"); a.status != http.StatusTooManyRequests {
+		t.Errorf("who guesses: %d, want 429", a.status)
+	}
+	from = "1.2.3.4/32"
+	if a := s.login("viewer-token"); a.status != http.StatusOK {
+		t.Errorf("somebody else: %d, want the overview", a.status)
+	}
+}
+
 func TestAttemptsForgetAfterAMinuteAndStayBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAttempts(2)

@@ -43,6 +43,9 @@ type Deps struct {
 	// Secure says that browsers reach this handler by TLS although the requests that arrive here do not: a proxy is
 	// in front. Cookies are then Secure in any case.
 	Secure bool
+	// Address names who asks, for the count of attempts to log in: behind a proxy the connection does not tell.
+	// Default: the peer of the connection.
+	Address func(r *http.Request) string
 	// Limits bound what the handler spends on its visitors. The zero value is right for most.
 	Limits Limits
 	// Logger hears of failures. Default: slog.Default().

@@ -81,24 +81,6 @@ func (d *Dashboard) eventOfStream(ctx context.Context, q *ask) (any, error) {
 	return nil, errNotFound
 }
 
-// eventAt finds the event at a place of the whole log.
-func (d *Dashboard) eventAt(ctx context.Context, q *ask) (any, error) {
-	place, err := strconv.ParseUint(q.Path["place"], 10, 64)
-	if err != nil || place == 0 {
-		return nil, errNotFound
-	}
-	for r, err := range d.deps.Log.ReadAll(ctx, events.Position(place-1), events.Filter{}) {
-		if err != nil {
-			return nil, err
-		}
-		if uint64(r.Pos) != place {
-			break
-		}
-		return d.eventView(ctx, q, decodeRecord(r))
-	}
-	return nil, errNotFound
-}
-
 func (d *Dashboard) eventView(ctx context.Context, q *ask, at decoded) (*eventView, error) {
 	v := &eventView{Title: clip(plain(at.Type), 60), Stream: at.Stream, Tone: toneQuiet, Said: saying{say("bytes that this version cannot read")}}
 	v.What, v.Where = streamWords(at.Stream)

@@ -98,7 +98,7 @@ func TestWalkFromVerdictToSubmission(t *testing.T) {
 		t.Errorf("the links lead over %s", got)
 	}
 	s.shows(at, "a client submitted it", "AssignmentDispatched", "opened the slot", "tenant acme", "record 1 of 1")
-	s.shows(fmt.Sprintf("/events/%d", uint64(verified.Pos)), "TaskVerified", "Decided together", "ReplicaReturned", "this one")
+	s.shows(linkRecord(verified.Stream, verified.Rev), "TaskVerified", "Decided together", "ReplicaReturned", "this one")
 	s.shows(linkStream(verified.Stream), "job "+id, "TaskVerified", "JobSubmitted")
 	s.shows(linkStream(verified.Stream)+"?order=oldest", "TaskVerified")
 }
@@ -126,7 +126,7 @@ func TestEventsThatAreNotThere(t *testing.T) {
 	s.plant.submit(nil)
 	s.settle()
 	for path, want := range map[string]int{
-		"/events/99999": 404, "/events/0": 404, "/events/x": 404, "/events/streams/job-none": 404, "/events/streams/job-none/0": 404,
+		"/events/1": 404, "/events/streams/job-none": 404, "/events/streams/job-none/0": 404,
 		"/events/streams/%00": 404, "/events/streams/" + strings.Repeat("x", 300): 404, "/events?after=x": 400, "/events?after=99999999999": 200,
 		linkStream(s.plant.records("job-")[0].Stream) + "/7": 404, linkStream(s.plant.records("job-")[0].Stream) + "/-1": 404,
 	} {

@@ -17,7 +17,6 @@ func (d *Dashboard) eventPages() []page {
 		{name: "events", route: "/events", title: "Events", nav: "events", needs: staff, live: true, view: d.events},
 		{name: "eventstream", route: "/events/streams/{stream}", title: "Stream", nav: "events", needs: staff, live: true, view: d.eventStream},
 		{name: "event", route: "/events/streams/{stream}/{rev}", title: "Event", nav: "events", needs: staff, live: true, view: d.eventOfStream},
-		{name: "eventplace", route: "/events/{place}", title: "Event", nav: "events", needs: staff, view: d.eventAt},
 	}
 }
 

@@ -80,7 +80,7 @@ func loadTemplates(a *assets) (templates, error) {
 		"words": words, "iso": func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 		"micros": time.UnixMicro,
 		"badge":  func(t, s string) badge { return badge{tone(t), s} }, "when": when,
-		"job": linkJob, "pipeline": linkPipeline, "worker": linkWorker, "stream": linkStream, "event": linkEvent,
+		"job": linkJob, "pipeline": linkPipeline, "worker": linkWorker, "stream": linkStream,
 	})
 	t, err := t.ParseFS(templateFiles, "templates/layout.html", "templates/partials.html", "templates/work.html")
 	return templates{t}, err

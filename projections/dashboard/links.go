@@ -4,8 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
-
-	"github.com/shardy-network/orchestrator/events"
 )
 
 // Where things are. Templates and cells take links from here only.
@@ -30,9 +28,6 @@ func linkProjections() string         { return "/projections" }
 func linkDiagnostics() string         { return "/diagnostics" }
 func linkEvents() string              { return "/events" }
 func linkStream(stream string) string { return "/events/streams/" + url.PathEscape(stream) }
-
-// linkEvent leads to one event of the whole log.
-func linkEvent(pos events.Position) string { return fmt.Sprintf("/events/%d", uint64(pos)) }
 
 // linkRecord leads to one event of a stream.
 func linkRecord(stream string, rev uint64) string {

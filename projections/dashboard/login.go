@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// attempts bounds how often an address may try to log in. Behind a proxy all who log in share its address.
+// attempts bounds how often an address may try to log in.
 type attempts struct {
 	limit int
 	now   func() time.Time
@@ -41,7 +41,11 @@ func (a *attempts) allow(address string) bool {
 	return a.tries[address] <= a.limit
 }
 
-func address(r *http.Request) string {
+// address is who tries to log in.
+func (d *Dashboard) address(r *http.Request) string {
+	if d.deps.Address != nil {
+		return d.deps.Address(r)
+	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
@@ -87,7 +91,8 @@ func (d *Dashboard) login(w http.ResponseWriter, r *http.Request) {
 	again := func(status int, why string) {
 		d.renderBare(w, r, status, "login", "Log in", loginView{Next: next, Wrong: why})
 	}
-	if !d.logins.allow(address(r)) {
+	from := d.address(r)
+	if !d.logins.allow(from) {
 		w.Header().Set("Retry-After", "60")
 		again(http.StatusTooManyRequests, "Too many attempts from this address. Wait a minute.")
 		return
@@ -99,7 +104,7 @@ func (d *Dashboard) login(w http.ResponseWriter, r *http.Request) {
 	}
 	v, err := d.deps.Access.Identify(r.Context(), token)
 	if errors.Is(err, ErrDenied) || err == nil && v.Role == 0 {
-		d.log.Warn("dashboard login refused", "address", address(r))
+		d.log.Warn("dashboard login refused", "address", from)
 		again(http.StatusUnauthorized, "This token is not known here.")
 		return
 	}

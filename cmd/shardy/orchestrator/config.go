@@ -31,6 +31,8 @@ type Config struct {
 	Listen string
 	// TLSCert and TLSKey are PEM files. Both or none.
 	TLSCert, TLSKey string
+	// SecureCookies says that a proxy in front speaks TLS: the dashboard's cookies then never travel without it.
+	SecureCookies bool
 	// Node names this process in the log: at most 32 letters, digits and dashes. Default "node".
 	Node string
 	// Policy, if set, replaces the deployment's policy at the start when it differs.

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	"connectrpc.com/connect"
 
@@ -21,7 +22,8 @@ func (o *Orchestrator) buildScreens(context.Context) (err error) {
 			credits, held, ok := o.door.Live(key)
 			return dashboard.LiveWorker{Credits: credits, InFlight: int(held), Node: o.cfg.Node}, ok
 		},
-		Version: o.cfg.Version, Node: o.cfg.Node, Logger: o.cfg.Logger,
+		Address: func(r *http.Request) string { return o.door.AddressOf(r).String() },
+		Secure:  o.cfg.SecureCookies, Version: o.cfg.Version, Node: o.cfg.Node, Logger: o.cfg.Logger,
 	}
 	if o.api.Open() == nil {
 		deps.Access = access{o.api}
