@@ -82,13 +82,6 @@ func (r *ranking) ban(id peer.ID, until time.Time) {
 	r.of(id).banned = until
 }
 
-func (r *ranking) isBanned(id peer.ID, now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	p := r.peers[id]
-	return p != nil && now.Before(p.banned)
-}
-
 // sort returns those who may be asked, the best first: fewest failures, then fastest. Whoever was never asked counts as
 // fast, so that everybody gets a chance.
 func (r *ranking) sort(ids []peer.ID, now time.Time) []peer.ID {
