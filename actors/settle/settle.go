@@ -7,7 +7,9 @@
 // in the log, which the door has verified, until the ledger's Check says otherwise.
 //
 // The order that its owner MUST keep: Seal, store Encode, then sign and submit; hear every block in order by Committed;
-// after a restart Decode, go on in the log behind Position, and submit again what Sent holds.
+// after a restart Decode, go on in the log behind Position, and submit again what Sent holds. A new book is told the
+// chain's height by Committed(height, nil) before it seals anything. A checkpoint older than the chain's evidence_blocks
+// must not be used: by then the ledger has forgotten what it paid.
 package settle
 
 import (
@@ -148,7 +150,7 @@ func sound(state *ledgerv1.SettlerState) bool {
 		deeds = append(deeds, t.Deeds...)
 	}
 	for _, d := range deeds {
-		if !deed(d) || d.Then != nil && !deed(d.Then) {
+		if !deed(d) || d.Then != nil && (!deed(d.Then) || d.Then.Then != nil) {
 			return false
 		}
 	}
@@ -158,6 +160,9 @@ func sound(state *ledgerv1.SettlerState) bool {
 		}
 	}
 	for _, j := range state.Jobs {
+		if len(j.Module) != sha256.Size || len(j.Input) != sha256.Size {
+			return false
+		}
 		if slices.ContainsFunc(j.Slots, func(slot *ledgerv1.PendingSlot) bool { return slot.GetResult() == nil || !result(slot.Result) }) {
 			return false
 		}
