@@ -169,7 +169,7 @@ func TestSnapshotIsResumed(t *testing.T) {
 	c, joined := joiner(t, m, Config{Dir: dir, Parallel: 1, SnapshotBehind: 1}, n.host)
 	var errs []error
 	offers := c.offers(t.Context(), &errs)
-	if len(offers) != 1 || len(offers[0].manifest.Chunks) < 5 {
+	if len(offers) != 1 || len(offers[0].manifest.Chunks) < 4 {
 		t.Fatal(offers, errs)
 	}
 	if err := c.download(t.Context(), offers[0]); !errors.Is(err, ErrNobody) {
