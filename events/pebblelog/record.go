@@ -114,11 +114,14 @@ func (r *raw) record(pos uint64, stream, typ string) events.Record {
 	own := make([]byte, len(r.meta)+len(r.data))
 	copy(own, r.meta)
 	copy(own[len(r.meta):], r.data)
+	return r.recordIn(own, pos, stream, typ)
+}
+
+// recordIn is the record with its metadata and data, which lie in own one after the other.
+func (r *raw) recordIn(own []byte, pos uint64, stream, typ string) events.Record {
+	n := len(r.meta)
 	return events.Record{
-		Draft: events.Draft{
-			ID: r.id, Type: typ, JSON: r.json,
-			Meta: own[:len(r.meta):len(r.meta)], Data: own[len(r.meta):],
-		},
+		Draft:  events.Draft{ID: r.id, Type: typ, JSON: r.json, Meta: own[:n:n], Data: own[n:]},
 		Stream: stream, Rev: r.rev, Pos: events.Position(pos),
 		Time: time.UnixMicro(r.micros).UTC(),
 	}

@@ -70,6 +70,14 @@ func (t *tail) step(ctx context.Context, yield func(events.Tick, error) bool) (m
 }
 
 func (t *tail) fromMemory(ctx context.Context, end uint64, yield func(events.Tick, error) bool) (bool, error) {
+	// One piece of memory for the records of a step and one for their bytes: they are the reader's.
+	n, size := 0, 0
+	for i := range t.entries {
+		if e := &t.entries[i]; t.f.Match(e.stream, e.typ) {
+			n, size = n+1, size+len(e.body)
+		}
+	}
+	records, bytes := make([]events.Record, 0, n), make([]byte, 0, size)
 	for i := range t.entries {
 		e := &t.entries[i]
 		if t.at == end { // the entry is newer than what this step looked for
@@ -86,9 +94,12 @@ func (t *tail) fromMemory(ctx context.Context, end uint64, yield func(events.Tic
 		if err != nil {
 			return false, err
 		}
-		r := parsed.record(t.at, e.stream, e.typ)
+		from := len(bytes)
+		bytes = append(append(bytes, parsed.meta...), parsed.data...)
+		records = append(records, parsed.recordIn(bytes[from:len(bytes):len(bytes)], t.at, e.stream, e.typ))
+		r := &records[len(records)-1]
 		t.told = t.at
-		if !yield(events.Tick{Event: &r, Pos: r.Pos, Live: t.live}, nil) {
+		if !yield(events.Tick{Event: r, Pos: r.Pos, Live: t.live}, nil) {
 			return false, nil
 		}
 	}

@@ -277,6 +277,11 @@ func (s *store) apply(ctx context.Context, recs []events.Record, upTo events.Pos
 	}
 	s.place = to
 	s.reached.Store(uint64(upTo))
+	for _, j := range b.jobs {
+		if j.state != open { // hardly anything follows: it is read back then
+			s.jobs.drop(j.id)
+		}
+	}
 	s.jobs.age()
 	s.pipelines.age()
 	s.workers.age()
