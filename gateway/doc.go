@@ -6,7 +6,8 @@
 // gone has its tasks stripped at once, and that no worker can hold more memory, time or turns than the limits of Config.
 // It decides nothing about jobs: whether a result is right, a worker good or a task late is for the entities to say.
 //
-// What lives below: wire (frames, pure), socket (one connection), agent (the far side), operator (the API for clients).
+// What lives below: wire (frames, pure), crew (goroutines that wait for work), socket (one connection), agent (the far
+// side, with its sandbox), operator (the API of those who bring work, settle dead letters, read and audit).
 //
 // The road of data: bytes -> socket.Conn -> wire.Reader -> session -> command -> Orchestrator.Tell; and back: effect ->
 // Door.Deliver -> session -> socket.Conn. Refusals before the upgrade are HTTP answers with the header Shardy-Error:

@@ -6,5 +6,10 @@
 // and says by how much. What must never live here: a decision, a write to the log, a clock that a decision could see.
 //
 // The road of data: record at a position -> Apply -> rows and place, stored together -> a list, a page, a command to
-// something that was found open. Rooms below: readmodel and metrics (more projections), audit (replay of the log).
+// something that was found open.
+//
+// The rooms below. Projections that the runner keeps: readmodel (rows in SQLite for lists, counts and screens),
+// transparency (the Merkle tree over the log, checkpoints, proofs), metrics (Prometheus series) and traces
+// (OpenTelemetry spans). Readers that come when they are asked: audit (the log decided again, stories, bundles, other
+// policies) and, two floors up, dashboard (the screens).
 package projections

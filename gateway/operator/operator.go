@@ -1,10 +1,11 @@
 // Package operator is the door for people and programs that bring work: the Connect API (gRPC, gRPC-Web and JSON over
-// HTTP from one schema), content by its hash, and health.
+// HTTP from one schema), content by its hash, audits, and health.
 //
 // It promises that nothing is answered before it is durable, that every refusal is typed (a Connect code and an
 // ErrorInfo with a reason), that a client sees its own tenants' work alone, and that the content of a result stays
-// hidden until its job is decided. Limits: it decides nothing and keeps nothing (states are read from the log, lists
-// come from the Catalogue); watches see what this process appends; TLS belongs to a proxy in front of it.
+// hidden until its job is decided (package secrecy says what that is). Limits: it decides nothing and keeps nothing
+// (states are read from the log, lists come from the Catalogue); watches see what this process appends; the handler
+// knows no TLS, that is for whoever serves it or a proxy in front.
 package operator
 
 import (

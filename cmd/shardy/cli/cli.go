@@ -2,7 +2,8 @@
 // into a data folder, or tries a module.
 //
 // It promises data on stdout and everything else on stderr, one exit code per kind of failure, and with --json the
-// contract of cmd/shardy/JSON.md. Limits: it decides nothing, and it starts no server.
+// contract of cmd/shardy/JSON.md. Limits: it decides nothing; the
+// commands that serve (serve, dev, demo, worker, log serve) are package main's.
 package cli
 
 import (
