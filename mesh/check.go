@@ -41,7 +41,8 @@ func newChecks(c Config, self peer.ID, t *table) *checks {
 }
 
 // form is the check of size and shape. It runs before any other and leaves what it has read at the message.
-func (c *checks) form(_ context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
+func (c *checks) form(_ context.Context, from peer.ID, m *pubsub.Message) (result pubsub.ValidationResult) {
+	defer c.caught(m, from, &result)
 	var err error
 	switch m.GetTopic() {
 	case PresenceTopic:
@@ -71,16 +72,19 @@ func (c *checks) decide(m *pubsub.Message, from peer.ID, err error) pubsub.Valid
 	return pubsub.ValidationReject
 }
 
-// guarded runs a check in its turn. A check that panics has met a message that nobody thought of: it is dropped, and
-// not held against its sender, for whom it may be as new.
+// caught is deferred by checks. One that panics has met a message that nobody thought of: it is dropped, and not held
+// against its sender, for whom it may be as new.
+func (c *checks) caught(m *pubsub.Message, from peer.ID, result *pubsub.ValidationResult) {
+	if p := recover(); p != nil {
+		c.cfg.Logger.Error("gossip check panicked", "topic", m.GetTopic(), "from", from, "panic", fmt.Sprint(p))
+		*result = pubsub.ValidationIgnore
+	}
+}
+
+// guarded runs a check in its turn.
 func (c *checks) guarded(check func(context.Context, *pubsub.Message) error) pubsub.ValidatorEx {
 	return func(ctx context.Context, from peer.ID, m *pubsub.Message) (result pubsub.ValidationResult) {
-		defer func() {
-			if p := recover(); p != nil {
-				c.cfg.Logger.Error("gossip check panicked", "topic", m.GetTopic(), "from", from, "panic", fmt.Sprint(p))
-				result = pubsub.ValidationIgnore
-			}
-		}()
+		defer c.caught(m, from, &result)
 		if !c.lanes.enter(ctx, from) {
 			return pubsub.ValidationIgnore
 		}
@@ -121,10 +125,7 @@ func (c *checks) transactions(ctx context.Context, m *pubsub.Message) error {
 		}
 		fresh.txs, fresh.ids = append(fresh.txs, b.txs[i]), append(fresh.ids, id)
 	}
-	if m.ReceivedFrom == c.self { // Submit has seen them, which is why they are not fresh
-		return nil
-	}
-	if len(fresh.txs) == 0 {
+	if len(fresh.txs) == 0 && m.ReceivedFrom != c.self { // one's own are not fresh: Submit has seen them
 		return fmt.Errorf("%w: nothing new", ErrNotNow)
 	}
 	for _, id := range fresh.ids {

@@ -57,6 +57,9 @@ type Config struct {
 	// DialsPerIP and DialBurstPerIP: accepted connections per second and address (/32, /64 of IPv6); loopback is exempt.
 	// Default 4 and 8.
 	DialsPerIP, DialBurstPerIP int
+	// PeersPerIP is how many peers of one address are usual: more lose score, twice as many connections are refused.
+	// Loopback is exempt. Default 5.
+	PeersPerIP int
 	// DialTimeout bounds one dial. Default 10 s.
 	DialTimeout time.Duration
 	// RedialEvery is how often lost peers are looked after. Default 5 s.
@@ -126,6 +129,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.MaxFiles, 4_096)
 	setDefault(&c.DialsPerIP, 4)
 	setDefault(&c.DialBurstPerIP, 2*c.DialsPerIP)
+	setDefault(&c.PeersPerIP, 5)
 	setDefault(&c.DialTimeout, 10*time.Second)
 	setDefault(&c.RedialEvery, 5*time.Second)
 	setDefault(&c.RedialCap, time.Minute)
@@ -161,6 +165,7 @@ func (c Config) inRange() error {
 		{"max files", int64(c.MaxFiles), 64, 1 << 20},
 		{"dials per ip", int64(c.DialsPerIP), 1, 10_000},
 		{"dial burst per ip", int64(c.DialBurstPerIP), 1, 10_000},
+		{"peers per ip", int64(c.PeersPerIP), 1, 10_000},
 		{"max orchestrators", int64(c.MaxOrchestrators), 1, 1 << 16},
 		{"queue of transactions", int64(c.QueueTransactions), MaxBatch, 1 << 20},
 		{"max message", int64(c.MaxMessage), 2 * maxTransaction, 16 * mebibyte},

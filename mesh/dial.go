@@ -97,6 +97,7 @@ func (m *Mesh) keepCalling(ctx context.Context) {
 	guarded := map[peer.ID]bool{}
 	for {
 		m.protect(guarded)
+		m.showOut()
 		m.callRound(ctx)
 		select {
 		case <-tick.C:
@@ -120,6 +121,18 @@ func (m *Mesh) protect(guarded map[peer.ID]bool) {
 		if !now[id] {
 			m.host.ConnManager().Unprotect(id, "validator")
 			delete(guarded, id)
+		}
+	}
+}
+
+// showOut closes connections to those who would not be let in any more, as validators of yesterday in a private mesh.
+func (m *Mesh) showOut() {
+	for _, id := range m.host.Network().Peers() {
+		if m.gate.welcome(id) {
+			continue
+		}
+		if err := m.host.Network().ClosePeer(id); err != nil {
+			m.cfg.Logger.Debug("connection not closed", "peer", id, "error", err)
 		}
 	}
 }

@@ -12,8 +12,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
-
-	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 )
 
 func gateOf(t *testing.T, c Config) *gate {
@@ -127,6 +125,8 @@ func TestPrivate(t *testing.T) {
 		return a.Status().Refused > 0 && strange.Network().Connectedness(a.self) != network.Connected
 	})
 	eventually(t, "validator and guest are in", func() bool { return a.connected(b.self) && a.connected(guest.ID()) })
+	a.elect(setOf(2, 0, 2, 3, 4))
+	eventually(t, "who is no validator any more is shown out", func() bool { return !a.connected(b.self) && a.connected(guest.ID()) })
 }
 
 // TestForValidators resets a stranger's stream, and follows the set when it changes.
@@ -157,10 +157,7 @@ func TestForValidators(t *testing.T) {
 	if !errors.As(err, &reset) || reset.ErrorCode != network.StreamGated {
 		t.Fatalf("a stranger: %v", err)
 	}
-	a.members.mu.Lock()
-	now := setOf(2, 0, 1, 2, 73)
-	a.members.now = func() *ledgerv1.ValidatorSet { return now }
-	a.members.mu.Unlock()
+	a.elect(setOf(2, 0, 1, 2, 73))
 	if got, err := ask(); got != "in" || err != nil || !a.IsValidator(h.ID()) {
 		t.Fatalf("a validator: %q, %v", got, err)
 	}
@@ -196,6 +193,38 @@ func TestStreamLimits(t *testing.T) {
 	}
 	if served != 16 {
 		t.Errorf("%d streams of one peer served, want 16", served)
+	}
+}
+
+// TestPeersOfOneAddress: how many connections an address may have, whoever they are of.
+func TestPeersOfOneAddress(t *testing.T) {
+	c, err := Config{Key: keyOf(0), Chain: "test-1", PeersPerIP: 3}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := newResources(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for addr, want := range map[string]int{
+		"/ip4/203.0.113.7/tcp/1": 6, "/ip4/203.0.113.8/tcp/1": 6, "/ip6/2001:db8::1/tcp/1": 6, "/ip4/127.0.0.1/tcp/1": 20,
+	} {
+		got := 0
+		var scopes []network.ConnManagementScope
+		for range 20 {
+			scope, err := r.OpenConnection(network.DirInbound, true, multiaddr.StringCast(addr))
+			if err == nil {
+				got++
+				scopes = append(scopes, scope)
+			}
+		}
+		for _, s := range scopes {
+			s.Done()
+		}
+		if got != want {
+			t.Errorf("%s: %d connections, want %d", addr, got, want)
+		}
 	}
 }
 

@@ -46,7 +46,7 @@ func newGossip(ctx context.Context, h host.Host, c Config, k *checks, member fun
 		topics: map[string]*pubsub.Topic{}, subs: map[string]*pubsub.Subscription{},
 		allowances: newAllowances(c.MessagesPerSecond, c.BytesPerSecond), traffic: newTraffic(h.ID(), k.forget),
 	}
-	params, thresholds := scoreParams(member)
+	params, thresholds := scoreParams(c.PeersPerIP, member)
 	ps, err := pubsub.NewGossipSub(
 		ctx, h,
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictSign),

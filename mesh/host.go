@@ -51,7 +51,7 @@ func newHost(c Config, g *gate, bandwidth metrics.Reporter) (host.Host, error) {
 		libp2p.BandwidthReporter(bandwidth),
 		libp2p.WithDialTimeout(c.DialTimeout),
 		libp2p.DisableMetrics(),
-		libp2p.DisableIdentifyAddressDiscovery(),
+		libp2p.DisableIdentifyAddressDiscovery(), // where this orchestrator is, its operator says, not its peers
 	}
 	if len(c.Announce) > 0 {
 		announce, err := multiaddrs(c.Announce)

@@ -124,7 +124,9 @@ func TestWrongMessages(t *testing.T) {
 			return check(tx)
 		}
 	})
+	victim.chain.mu.Lock()
 	victim.height = 20
+	victim.chain.mu.Unlock()
 	rogues := map[string]*rogue{}
 	n := 100
 	var guilty, innocent int64

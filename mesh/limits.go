@@ -8,6 +8,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/x/rate"
 )
 
 // The protocols of streams. Their handlers live in other rooms; their limits live here.
@@ -58,7 +59,15 @@ func newResources(c Config) (network.ResourceManager, error) {
 			Streams: 2 * one, StreamsInbound: one, StreamsOutbound: one, Memory: rcmgr.LimitVal64(l.memory),
 		}
 	}
-	m, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(partial.Build(scaling.Scale(c.MaxMemory, c.MaxFiles))), rcmgr.WithMetricsDisabled())
+	// Connections of one address: how many is said here, how often by the gate and, for those we make, by the waits of
+	// redialing. libp2p's own rate of one in 5 s would hold for our dials as well, and four operators may share an address.
+	v4 := []rcmgr.ConnLimitPerSubnet{{ConnCount: 2 * c.PeersPerIP, PrefixLength: 32}}
+	v6 := []rcmgr.ConnLimitPerSubnet{
+		{ConnCount: 2 * c.PeersPerIP, PrefixLength: 64},
+		{ConnCount: 16 * c.PeersPerIP, PrefixLength: 48},
+	}
+	m, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(partial.Build(scaling.Scale(c.MaxMemory, c.MaxFiles))),
+		rcmgr.WithMetricsDisabled(), rcmgr.WithLimitPerSubnet(v4, v6), rcmgr.WithConnRateLimiters(&rate.Limiter{}))
 	if err != nil {
 		return nil, fmt.Errorf("mesh: resource limits: %w", err)
 	}

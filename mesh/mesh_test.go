@@ -43,9 +43,8 @@ func public(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519
 
 // chain is a ledger as the mesh sees it: a set of validators, a height, and a check of transactions.
 type chain struct {
-	set *ledgerv1.ValidatorSet
-
 	mu        sync.Mutex
+	set       *ledgerv1.ValidatorSet
 	txs       [][]byte
 	announced []Announcement
 	height    uint64
@@ -63,6 +62,12 @@ func (c *chain) blocks() []Announcement {
 	return append([]Announcement(nil), c.announced...)
 }
 
+func (c *chain) elect(set *ledgerv1.ValidatorSet) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.set = set
+}
+
 func (c *chain) ports() Ports {
 	return Ports{
 		CheckTransaction: checkSigned,
@@ -71,7 +76,11 @@ func (c *chain) ports() Ports {
 			defer c.mu.Unlock()
 			c.txs = append(c.txs, txs...)
 		},
-		Validators: func() *ledgerv1.ValidatorSet { return c.set },
+		Validators: func() *ledgerv1.ValidatorSet {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.set
+		},
 		Announced: func(a Announcement) {
 			c.mu.Lock()
 			defer c.mu.Unlock()

@@ -20,7 +20,8 @@ var (
 
 // Ports is what a mesh asks of the rest of the process and tells it. All are called from several goroutines at once,
 // except the two that receive: each of these has one reader, in order of arrival. While one of them does not return,
-// messages of its topic queue, then are dropped and counted; other topics go on.
+// messages of its topic queue, then are dropped and counted; other topics go on, but Close waits. The others MUST NOT wait
+// for anything: they are asked with locks of the network held.
 type Ports struct {
 	// CheckTransaction checks an encoded SignedTransaction by itself. It MUST NOT depend on state that differs between
 	// honest orchestrators unless it wraps ErrNotNow: every other error costs the sender score. Nil: transactions are off.

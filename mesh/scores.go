@@ -21,7 +21,7 @@ const (
 
 // scoreParams are close to those of chains with as little traffic as ours. Penalties for too few deliveries are off: the
 // mesh is small and quiet, and silence would be punished.
-func scoreParams(member func(peer.ID) bool) (*pubsub.PeerScoreParams, *pubsub.PeerScoreThresholds) {
+func scoreParams(perIP int, member func(peer.ID) bool) (*pubsub.PeerScoreParams, *pubsub.PeerScoreThresholds) {
 	topics := map[string]*pubsub.TopicScoreParams{}
 	for _, name := range []string{PresenceTopic, TransactionsTopic, AnnounceTopic} {
 		topics[name] = &pubsub.TopicScoreParams{
@@ -47,7 +47,7 @@ func scoreParams(member func(peer.ID) bool) (*pubsub.PeerScoreParams, *pubsub.Pe
 		},
 		AppSpecificWeight:           1,
 		IPColocationFactorWeight:    -100,
-		IPColocationFactorThreshold: 5,
+		IPColocationFactorThreshold: perIP,
 		IPColocationFactorWhitelist: loopback(),
 		BehaviourPenaltyWeight:      -10,
 		BehaviourPenaltyThreshold:   6,
