@@ -53,7 +53,7 @@ type node struct {
 
 // testNet is a chain with its nodes, in memory.
 type testNet struct {
-	t       *testing.T
+	t       testing.TB
 	genesis *ledgerv1.ValidatorSet
 	x       *Exchange
 	tune    func(*Config)
@@ -67,15 +67,19 @@ type testNet struct {
 
 func newNetwork(t *testing.T, n int, tune func(*Config)) *testNet {
 	t.Helper()
+	net := newNetworkIn(t, t.TempDir(), n, tune)
+	t.Cleanup(net.close)
+	return net
+}
+
+func newNetworkIn(t testing.TB, dir string, n int, tune func(*Config)) *testNet {
 	var all []int
 	for i := range n {
 		all = append(all, i)
 	}
-	net := &testNet{
-		t: t, genesis: testSet(1, all...), x: NewExchange(), tune: tune, dir: t.TempDir(), nodes: map[int]*node{}, severed: map[Key]bool{},
+	return &testNet{
+		t: t, genesis: testSet(1, all...), x: NewExchange(), tune: tune, dir: dir, nodes: map[int]*node{}, severed: map[Key]bool{},
 	}
-	t.Cleanup(net.close)
-	return net
 }
 
 func testLog(i int) *slog.Logger {

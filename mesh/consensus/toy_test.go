@@ -52,8 +52,7 @@ type toy struct {
 	states  []toyState        // after block i; [0] is genesis
 	count   map[string]int    // how often a transaction was committed
 	checked map[txID]struct{} // signed transactions that passed
-	waiters []func(height uint64)
-	changed chan struct{} // closed and replaced at each commit
+	changed chan struct{}     // closed and replaced at each commit
 
 	spoil func(h *ledgerv1.Header) // a liar's change of what it proposes
 	full  error                    // what the disk says
