@@ -158,9 +158,10 @@ func TestKilled(t *testing.T) {
 	path := filepath.Join(dir, "rows.db")
 	m := openFor(t, w.records, path, quiet)
 	moments := 0
-	for i := 0; i < len(w.records); i += 211 {
-		apply(t, m, w.records[i:min(i+211, len(w.records))])
-		if i/211%4 != 3 {
+	step := min(211, len(w.records)/16)
+	for i := 0; i < len(w.records); i += step {
+		apply(t, m, w.records[i:min(i+step, len(w.records))])
+		if i/step%4 != 3 {
 			continue
 		}
 		moments++
