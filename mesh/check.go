@@ -35,7 +35,7 @@ type checks struct {
 
 func newChecks(c Config, self peer.ID, t *table) *checks {
 	return &checks{
-		cfg: c, self: self, table: t, lanes: newLanes(c.Checks, max(c.MaxWaiting/8, 1)),
+		cfg: c, self: self, table: t, lanes: newLanes(c.Checks, max(c.MaxWaiting/4, 1)),
 		txs: newRecent(maxRememberedTransactions, c.Remember), blocks: newRecent(maxRememberedBlocks, c.Remember),
 	}
 }

@@ -93,7 +93,8 @@ type Config struct {
 	CheckTimeout time.Duration
 	// Checks is how many messages are checked at once. Default: the number of processors.
 	Checks int
-	// MaxWaiting bounds the messages that wait for a check, of all peers; one peer may hold an eighth. Default 512.
+	// MaxWaiting bounds the messages that wait for a check, of all peers; one peer may hold a quarter. Default
+	// 1,024.
 	MaxWaiting int
 	// Remember is how long transactions and blocks that came by gossip are remembered. Default 10 min.
 	Remember time.Duration
@@ -146,7 +147,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.BytesPerSecond, 16*mebibyte)
 	setDefault(&c.CheckTimeout, 5*time.Second)
 	setDefault(&c.Checks, runtime.GOMAXPROCS(0))
-	setDefault(&c.MaxWaiting, 512)
+	setDefault(&c.MaxWaiting, 1_024)
 	setDefault(&c.Remember, 10*time.Minute)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
