@@ -332,6 +332,13 @@ func TestSnapshotsAndPruning(t *testing.T) {
 			t.Fatalf("block %d: %v", h, err)
 		}
 	}
+	for h := s.Low; h <= s.Height; h++ { // before the snapshot, too
+		for _, r := range m.Receipts[h-1] {
+			if o, err := c.Find(ledgerHash(r.Transaction)); err != nil || o.Height != h || !proto.Equal(o.Receipt, r) {
+				t.Fatalf("transaction of block %d: %v %v", h, o, err)
+			}
+		}
+	}
 	if f := c.Follow(1); f.Skip() != s.Low {
 		t.Fatal("a follower that is late does not go on with what is kept")
 	}

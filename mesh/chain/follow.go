@@ -30,16 +30,28 @@ type spot struct {
 
 func newRecent() *recent { return &recent{at: map[ledgerHash]spot{}} }
 
-// add notes what was in the block that led to a state. A repetition does not hide the block that executed it.
+// add notes what was in the block that led to a state.
 func (r *recent) add(s ledger.State, receipts []*ledgerv1.Receipt) {
+	r.note(s.Height(), receipts, func(receipt *ledgerv1.Receipt) bool { return s.Executed(ledgerHash(receipt.Transaction)) })
+}
+
+// addOld notes what was in a block whose state is no longer there.
+func (r *recent) addOld(height uint64, receipts []*ledgerv1.Receipt) {
+	r.note(height, receipts, func(receipt *ledgerv1.Receipt) bool {
+		return receipt.Code != ledgerv1.ReceiptCode_RECEIPT_CODE_EXPIRED && receipt.Code != ledgerv1.ReceiptCode_RECEIPT_CODE_OUT_OF_RANGE
+	})
+}
+
+// note keeps the block that executed a transaction: a repetition, or a block that held it too early, does not hide it.
+func (r *recent) note(height uint64, receipts []*ledgerv1.Receipt, executed func(*ledgerv1.Receipt) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, receipt := range receipts {
-		id := ledgerHash(receipt.Transaction)
-		if receipt.Code == ledgerv1.ReceiptCode_RECEIPT_CODE_REPLAYED {
+		if receipt.Code == ledgerv1.ReceiptCode_RECEIPT_CODE_REPLAYED || len(receipt.Transaction) != len(ledgerHash{}) {
 			continue
 		}
-		here := spot{s.Height(), uint32(i), s.Executed(id)}
+		id := ledgerHash(receipt.Transaction)
+		here := spot{height, uint32(i), executed(receipt)}
 		there, known := r.at[id]
 		if known && (there.final || !here.final) {
 			continue
