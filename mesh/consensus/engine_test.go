@@ -56,6 +56,14 @@ func TestLeaderStopped(t *testing.T) {
 	t.Logf("blocks again %s after the leader's end began", time.Since(began))
 	net.awaitTxs(rest, txs)
 	net.agree(rest)
+	for _, n := range rest { // the gate learns it from a line that the library logs
+		in := n.engine.running.Load().in
+		in.mu.Lock()
+		if view := in.gate.view; view == 0 || in.gate.next != 0 {
+			t.Errorf("node %d: view %d, %d about to begin: the gate did not hear that a view has begun", n.index, view, in.gate.next)
+		}
+		in.mu.Unlock()
+	}
 
 	back := net.start(leader.index)
 	more := toyTxs(100000, 500)

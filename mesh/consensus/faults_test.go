@@ -14,6 +14,7 @@ import (
 
 // TestLeaderFrozen holds that a leader that is away for a while and comes back does no harm and catches up.
 func TestLeaderFrozen(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, func(c *Config) { c.BatchCount = 100 })
 	nodes := net.startAll()
 	txs := toyTxs(0, 1000)
@@ -38,6 +39,7 @@ func TestLeaderFrozen(t *testing.T) {
 
 // TestFollowerMissesOneBlock holds that on a quiet chain a node that lacks just the last block notices.
 func TestFollowerMissesOneBlock(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, nil)
 	nodes := net.startAll()
 	net.submit(nodes, toyTx(0))
@@ -54,6 +56,7 @@ func TestFollowerMissesOneBlock(t *testing.T) {
 
 // TestAllStopped holds that a chain whose validators all stopped goes on from their folders.
 func TestAllStopped(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, nil)
 	nodes := net.startAll()
 	txs := toyTxs(0, 500)
@@ -70,6 +73,7 @@ func TestAllStopped(t *testing.T) {
 
 // TestVoteLogDamaged holds that a node survives what a crash may do to its log of votes.
 func TestVoteLogDamaged(t *testing.T) {
+	t.Parallel()
 	last := func(t *testing.T, dir string) string {
 		names, err := filepath.Glob(filepath.Join(voteLogDir(dir), "*.wal"))
 		if err != nil || len(names) == 0 {
@@ -114,6 +118,7 @@ func TestVoteLogDamaged(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			net := newNetwork(t, 4, nil)
 			nodes := net.startAll()
 			txs := toyTxs(0, 300)
@@ -136,6 +141,7 @@ func TestVoteLogDamaged(t *testing.T) {
 // TestVoteLogLost holds that a validator without its log watches until a block is final that it cannot have voted for,
 // and votes then.
 func TestVoteLogLost(t *testing.T) {
+	t.Parallel()
 	for name, lose := range map[string]func(t *testing.T, dir string){
 		"deleted": func(t *testing.T, dir string) {
 			if err := os.RemoveAll(voteLogDir(dir)); err != nil {
@@ -161,6 +167,7 @@ func TestVoteLogLost(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			net := newNetwork(t, 4, nil)
 			nodes := net.startAll()
 			txs := toyTxs(0, 300)
@@ -194,6 +201,7 @@ func TestVoteLogLost(t *testing.T) {
 
 // TestFreshLogByWord holds that an operator's word replaces the wait.
 func TestFreshLogByWord(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, func(c *Config) { c.FreshLog = true })
 	nodes := net.startAll()
 	net.submit(nodes, toyTx(1))
@@ -207,6 +215,7 @@ func TestFreshLogByWord(t *testing.T) {
 
 // TestMembership goes from four validators to five and back to four, in transactions, under load.
 func TestMembership(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, nil)
 	nodes := net.startAll()
 	fifth := net.start(4)
@@ -250,6 +259,7 @@ func TestMembership(t *testing.T) {
 
 // TestGrowFromOne holds that one validator can take in three more.
 func TestGrowFromOne(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 1, nil)
 	first := net.startAll()[0]
 	txs := toyTxs(0, 100)
@@ -272,6 +282,7 @@ func TestGrowFromOne(t *testing.T) {
 
 // TestThreeValidators is n = 3: one may crash, none may lie.
 func TestThreeValidators(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 3, nil)
 	nodes := net.startAll()
 	txs := toyTxs(0, 500)
@@ -288,6 +299,7 @@ func TestThreeValidators(t *testing.T) {
 
 // TestDiskFull holds that an engine whose blocks cannot be kept says so, and stops voting, while the others go on.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	failures := make(chan error, 4)
 	net := newNetwork(t, 4, func(c *Config) { c.OnFailure = func(err error) { failures <- err } })
 	nodes := net.startAll()
@@ -317,6 +329,7 @@ func TestDiskFull(t *testing.T) {
 
 // TestPoolFull holds that Submit waits for room only as long as it may, and that nothing accepted is lost.
 func TestPoolFull(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, func(c *Config) { c.BatchCount, c.PoolSize = 10, 20 })
 	nodes := net.startAll()
 	n := nodes[0]
@@ -345,6 +358,7 @@ func TestPoolFull(t *testing.T) {
 
 // TestLyingServer holds that blocks from a liar are refused and those of others taken.
 func TestLyingServer(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, nil)
 	nodes := net.startAll()
 	txs := toyTxs(0, 300)

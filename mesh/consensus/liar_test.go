@@ -38,6 +38,7 @@ func same1(m *message) []*message { return []*message{m} }
 // TestEquivocatingLeader: a leader that proposes different blocks to different validators gets none of them through, is
 // replaced, and its transactions are not lost.
 func TestEquivocatingLeader(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, nil)
 	nodes := net.startAll()
 	net.submit(nodes, toyTx(0))
@@ -64,6 +65,7 @@ func TestEquivocatingLeader(t *testing.T) {
 
 // TestBadStateRoot: a leader that proposes a state that its transactions do not lead to is replaced at once.
 func TestBadStateRoot(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, nil)
 	nodes := net.startAll()
 	net.submit(nodes, toyTx(0))
@@ -160,6 +162,7 @@ func TestNoisyValidator(t *testing.T) {
 // TestReplayedNewView: after a change of the leader, the new one's NewView comes again and again, in the middle of the
 // blocks that follow (the library would panic, or leave a log that it panics at).
 func TestReplayedNewView(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, func(c *Config) { c.BatchCount = 50 })
 	nodes := net.startAll()
 	first := net.leader()
@@ -208,6 +211,7 @@ func TestReplayedNewView(t *testing.T) {
 // TestWrongPayloadInViewChange: a validator that states a true last block with other transactions (they are not under
 // the votes) when the view changes does not get them committed.
 func TestWrongPayloadInViewChange(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, func(c *Config) { c.BatchCount = 50 })
 	nodes := net.startAll()
 	net.submit(nodes, toyTx(0))
@@ -238,6 +242,7 @@ func TestWrongPayloadInViewChange(t *testing.T) {
 // TestEvidence: two votes of one validator for different blocks of one height and view are reported once, and only what
 // it has signed.
 func TestEvidence(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, nil)
 	nodes := net.startAll()
 	liar := without(nodes, net.leader())[0]
@@ -286,6 +291,7 @@ func TestEvidence(t *testing.T) {
 // TestWitnessAgainstCertificates: who tells one validator one thing and the certificate's signers another is caught by the
 // certificate.
 func TestWitnessAgainstCertificates(t *testing.T) {
+	t.Parallel()
 	var got []*ledgerv1.VotePair
 	w := newWitness(toyChain, func(p *ledgerv1.VotePair) { got = append(got, p) })
 	vote := func(height uint64, block string, key int) *ledgerv1.Vote {
@@ -320,6 +326,7 @@ func TestWitnessAgainstCertificates(t *testing.T) {
 
 // TestLibraryGivesUp: what the library panics for ends its instance, and another one goes on from the log.
 func TestLibraryGivesUp(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, nil)
 	nodes := net.startAll()
 	txs := toyTxs(0, 200)
@@ -340,6 +347,7 @@ func TestLibraryGivesUp(t *testing.T) {
 
 // TestRestorable: what a log may end with, and what is started from.
 func TestRestorable(t *testing.T) {
+	t.Parallel()
 	proposal := func(seq uint64) []byte {
 		return marshal(savedProposal(seq))
 	}
@@ -372,6 +380,7 @@ func TestRestorable(t *testing.T) {
 
 // TestDecisionOfBlock: a block that was pulled is, for the library, byte by byte the one that was agreed on.
 func TestDecisionOfBlock(t *testing.T) {
+	t.Parallel()
 	net := newNetwork(t, 4, nil)
 	nodes := net.startAll()
 	txs := toyTxs(0, 10)
