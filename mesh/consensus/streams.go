@@ -291,16 +291,16 @@ func (s *Streams) handle(st network.Stream) {
 	}
 	defer s.wg.Done()
 	err := s.read(key, st)
-	_ = st.Reset()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.inbound[key] == st {
 		delete(s.inbound, key)
 	}
-	if errors.Is(err, ErrFrame) {
+	if errors.Is(err, ErrFrame) { // before the peer can know and come again
 		s.penalty[key] = time.Now().Add(streamPenalty)
 		s.log.Warn("validator broke the protocol", "validator", key, "err", err)
 	}
+	s.mu.Unlock()
+	_ = st.Reset()
 }
 
 func (s *Streams) admit(st network.Stream) (Key, bool) {
