@@ -5,7 +5,6 @@ import (
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
-	"google.golang.org/protobuf/proto"
 )
 
 // BenchmarkBatch is what a message of 32 transactions costs here beside their check: reading, remembering, a turn.
@@ -23,7 +22,7 @@ func BenchmarkBatch(b *testing.B) {
 	}
 	data := encoded(b, batchOf(txs...))
 	for b.Loop() {
-		m := &pubsub.Message{Message: &pb.Message{Topic: proto.String(TransactionsTopic), Data: data}, ReceivedFrom: "other"}
+		m := &pubsub.Message{Message: &pb.Message{Topic: new(TransactionsTopic), Data: data}, ReceivedFrom: "other"}
 		if k.form(b.Context(), "other", m) != pubsub.ValidationAccept || check(b.Context(), "other", m) != pubsub.ValidationAccept {
 			b.Fatal("refused")
 		}

@@ -71,7 +71,7 @@ func newRogue(t *testing.T, n int, victim *Mesh) *rogue {
 	}
 	hello := &pb.RPC{}
 	for _, topic := range []string{PresenceTopic, TransactionsTopic, AnnounceTopic} {
-		hello.Subscriptions = append(hello.Subscriptions, &pb.RPC_SubOpts{Topicid: proto.String(topic), Subscribe: proto.Bool(true)})
+		hello.Subscriptions = append(hello.Subscriptions, &pb.RPC_SubOpts{Topicid: new(topic), Subscribe: new(true)})
 	}
 	r.rpc(hello)
 	eventually(t, "the victim knows the rogue", func() bool {
@@ -104,7 +104,7 @@ func (r *rogue) write(m *pb.RPC) error {
 // message is signed by the rogue, as any author must.
 func (r *rogue) message(topic string, data []byte, edits ...func(*pb.Message)) *pb.Message {
 	m := &pb.Message{
-		From: []byte(r.h.ID()), Data: data, Topic: proto.String(topic), Seqno: binary.BigEndian.AppendUint64(nil, r.seq.Add(1)),
+		From: []byte(r.h.ID()), Data: data, Topic: new(topic), Seqno: binary.BigEndian.AppendUint64(nil, r.seq.Add(1)),
 	}
 	b, err := proto.Marshal(m)
 	if err != nil {

@@ -53,9 +53,7 @@ func (c *Client) offers(ctx context.Context, errs *[]error) []*offer {
 	begun := c.interrupted(found)
 	var all sync.WaitGroup
 	for _, id := range ids {
-		all.Add(1)
-		go func() {
-			defer all.Done()
+		all.Go(func() {
 			m, h, err := c.list(ctx, id)
 			c.judge(ctx, id, err)
 			mu.Lock()
@@ -70,7 +68,7 @@ func (c *Client) offers(ctx context.Context, errs *[]error) []*offer {
 				found[digestOf(m)] = o
 			}
 			o.peers = append(o.peers, id)
-		}()
+		})
 	}
 	all.Wait()
 	_, faults := c.validators()
@@ -190,9 +188,7 @@ func (c *Client) fetchAll(ctx context.Context, o *offer, d *download) error {
 	}
 	var workers sync.WaitGroup
 	for range c.cfg.Parallel {
-		workers.Add(1)
-		go func() {
-			defer workers.Done()
+		workers.Go(func() {
 			for n, ok := d.take(); ok; n, ok = d.take() {
 				if err := c.fetchOne(ctx, o.height, n, d, h); err != nil {
 					d.giveBack(n)
@@ -200,7 +196,7 @@ func (c *Client) fetchAll(ctx context.Context, o *offer, d *download) error {
 					return
 				}
 			}
-		}()
+		})
 	}
 	workers.Wait()
 	if d.missing() == 0 {
