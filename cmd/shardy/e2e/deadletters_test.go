@@ -51,7 +51,7 @@ func signal(crew []*worker, sig syscall.Signal) {
 // little. Requeued together, or edited, all of them are verified, and the log that says so stands an audit.
 func TestDeadLettersComeBack(t *testing.T) {
 	s := open(t, quickPolicy())
-	crew := s.crew(2)
+	crew := s.crew(2, "--sandboxes", "2") // a chunk that lasts must not hold up the one beside it
 	primes := s.admit("primes", (&task{low: 0, high: 1000}).chunk())
 
 	// Nobody answers: both workers stand still, and one attempt is all there is.

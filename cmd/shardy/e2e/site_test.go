@@ -178,11 +178,11 @@ func (s *site) work(name, addr string, args ...string) *worker {
 }
 
 // crew starts honest workers and waits for their admission.
-func (s *site) crew(n int) []*worker {
+func (s *site) crew(n int, args ...string) []*worker {
 	s.Helper()
 	var all []*worker
 	for i := range n {
-		all = append(all, s.work("worker-"+string(rune('a'+i)), s.addr))
+		all = append(all, s.work("worker-"+string(rune('a'+i)), s.addr, args...))
 	}
 	s.admitted(all...)
 	s.idle(uint32(n))
