@@ -48,6 +48,7 @@ type Figure struct {
 type Metrics struct {
 	series   *series
 	registry *prometheus.Registry
+	scrape   http.Handler
 
 	mu    sync.Mutex // guards what follows
 	at    events.Position
@@ -66,13 +67,12 @@ func New(start events.Position, src Sources) *Metrics {
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewBuildInfoCollector(), newFigures(src))
 	m.registry.MustRegister(m.series.all()...)
+	m.scrape = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, EnableOpenMetrics: true})
 	return m
 }
 
 // ServeHTTP answers a scrape.
-func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, EnableOpenMetrics: true}).ServeHTTP(w, r)
-}
+func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.scrape.ServeHTTP(w, r) }
 
 // Name is "metrics".
 func (m *Metrics) Name() string { return Name }

@@ -261,8 +261,9 @@ func (o *Orchestrator) listen(ctx context.Context) (err error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /ws/worker", o.door)
 	mux.Handle("GET /metrics", o.api.Protect(o.metrics))
+	tree := o.api.Local(o.tree.Handler())
 	for _, path := range []string{"GET /checkpoint", "GET /tile/", "GET /proof/"} {
-		mux.Handle(path, o.api.Local(o.tree.Handler()))
+		mux.Handle(path, tree)
 	}
 	for _, path := range operator.Paths() {
 		mux.Handle(path, o.api)

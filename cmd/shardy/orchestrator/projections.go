@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/projections"
 	"github.com/shardy-network/orchestrator/projections/metrics"
 	"github.com/shardy-network/orchestrator/projections/readmodel"
@@ -13,18 +14,18 @@ import (
 	"github.com/shardy-network/orchestrator/projections/transparency"
 )
 
-// buildProjections opens what is derived from the log, sets it running, and waits for the list of open work to reach the
-// head of the log: the start needs it. The others catch up on their own.
+// buildProjections opens what is derived from the log as it ends now, sets it running, and waits for the list of open
+// work to reach that head: the start needs it. The others catch up on their own.
 func (o *Orchestrator) buildProjections(ctx context.Context) error {
 	head, err := o.log.Head(ctx)
 	if err != nil {
 		return err
 	}
 	var all []projections.Projection
-	for _, open := range []func(context.Context) (projections.Projection, error){
+	for _, open := range []func(context.Context, events.Position) (projections.Projection, error){
 		o.openWork, o.openModel, o.openTree, o.openMetrics, o.openTraces,
 	} {
-		p, err := open(ctx)
+		p, err := open(ctx, head)
 		if err != nil {
 			return err
 		}
@@ -56,7 +57,7 @@ func (o *Orchestrator) inDataDir(name string) string {
 	return filepath.Join(o.cfg.DataDir, name)
 }
 
-func (o *Orchestrator) openWork(ctx context.Context) (_ projections.Projection, err error) {
+func (o *Orchestrator) openWork(ctx context.Context, _ events.Position) (_ projections.Projection, err error) {
 	o.open, err = projections.OpenOpenWork(ctx, o.inDataDir("openwork"), o.log, projections.OpenWorkOptions{Logger: o.cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("open work: %w", err)
@@ -66,7 +67,7 @@ func (o *Orchestrator) openWork(ctx context.Context) (_ projections.Projection, 
 }
 
 // openModel opens what lists and screens are made from. It is rebuilt from the log when it is not of this log.
-func (o *Orchestrator) openModel(ctx context.Context) (_ projections.Projection, err error) {
+func (o *Orchestrator) openModel(ctx context.Context, _ events.Position) (_ projections.Projection, err error) {
 	o.model, err = readmodel.Open(ctx, o.inDataDir("readmodel.db"), o.log, readmodel.Options{Logger: o.cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("read model: %w", err)
@@ -76,7 +77,7 @@ func (o *Orchestrator) openModel(ctx context.Context) (_ projections.Projection,
 }
 
 // openTree opens the Merkle tree that makes tampering with the log evident.
-func (o *Orchestrator) openTree(ctx context.Context) (_ projections.Projection, err error) {
+func (o *Orchestrator) openTree(ctx context.Context, _ events.Position) (_ projections.Projection, err error) {
 	o.tree, err = transparency.Open(ctx, o.inDataDir("tree"), o.log, o.key, transparency.Options{Logger: o.cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("log tree: %w", err)
@@ -85,12 +86,8 @@ func (o *Orchestrator) openTree(ctx context.Context) (_ projections.Projection, 
 	return o.tree, nil
 }
 
-// openMetrics counts from the present head on.
-func (o *Orchestrator) openMetrics(ctx context.Context) (projections.Projection, error) {
-	head, err := o.log.Head(ctx)
-	if err != nil {
-		return nil, err
-	}
+// openMetrics counts from the head on.
+func (o *Orchestrator) openMetrics(_ context.Context, head events.Position) (projections.Projection, error) {
 	o.metrics = metrics.New(head, metrics.Sources{
 		Projections: func() []projections.Status { return o.runner.Status() },
 		Figures:     o.figures,
@@ -98,14 +95,10 @@ func (o *Orchestrator) openMetrics(ctx context.Context) (projections.Projection,
 	return o.metrics, nil
 }
 
-// openTraces follows the log from the present head on, if a collector is configured.
-func (o *Orchestrator) openTraces(ctx context.Context) (projections.Projection, error) {
+// openTraces follows the log from the head on, if a collector is configured.
+func (o *Orchestrator) openTraces(ctx context.Context, head events.Position) (projections.Projection, error) {
 	if o.cfg.Traces.Endpoint == "" {
 		return nil, nil
-	}
-	head, err := o.log.Head(ctx)
-	if err != nil {
-		return nil, err
 	}
 	cfg := o.cfg.Traces
 	cfg.Node, cfg.Version, cfg.Logger = o.cfg.Node, o.cfg.Version, o.cfg.Logger
