@@ -1423,6 +1423,67 @@ func (x *AccountProof) GetProof() *TrieProof {
 	return nil
 }
 
+// ValidatorsProof proves which validators follow a block that those before them agreed on.
+type ValidatorsProof struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Header        []byte                 `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`           // an encoded Header
+	Certificate   []byte                 `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"` // an encoded Certificate
+	Proof         *TrieProof             `protobuf:"bytes,3,opt,name=proof,proto3" json:"proof,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ValidatorsProof) Reset() {
+	*x = ValidatorsProof{}
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ValidatorsProof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ValidatorsProof) ProtoMessage() {}
+
+func (x *ValidatorsProof) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_ledger_v1_state_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ValidatorsProof.ProtoReflect.Descriptor instead.
+func (*ValidatorsProof) Descriptor() ([]byte, []int) {
+	return file_shardy_ledger_v1_state_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ValidatorsProof) GetHeader() []byte {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *ValidatorsProof) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *ValidatorsProof) GetProof() *TrieProof {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
 var File_shardy_ledger_v1_state_proto protoreflect.FileDescriptor
 
 const file_shardy_ledger_v1_state_proto_rawDesc = "" +
@@ -1547,7 +1608,11 @@ const file_shardy_ledger_v1_state_proto_rawDesc = "" +
 	"\x06header\x18\x01 \x01(\fR\x06header\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x18\n" +
 	"\aaccount\x18\x03 \x01(\fR\aaccount\x121\n" +
-	"\x05proof\x18\x04 \x01(\v2\x1b.shardy.ledger.v1.TrieProofR\x05proofBHZFgithub.com/shardy-network/orchestrator/proto/shardy/ledger/v1;ledgerv1b\x06proto3"
+	"\x05proof\x18\x04 \x01(\v2\x1b.shardy.ledger.v1.TrieProofR\x05proof\"~\n" +
+	"\x0fValidatorsProof\x12\x16\n" +
+	"\x06header\x18\x01 \x01(\fR\x06header\x12 \n" +
+	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x121\n" +
+	"\x05proof\x18\x03 \x01(\v2\x1b.shardy.ledger.v1.TrieProofR\x05proofBHZFgithub.com/shardy-network/orchestrator/proto/shardy/ledger/v1;ledgerv1b\x06proto3"
 
 var (
 	file_shardy_ledger_v1_state_proto_rawDescOnce sync.Once
@@ -1561,43 +1626,45 @@ func file_shardy_ledger_v1_state_proto_rawDescGZIP() []byte {
 	return file_shardy_ledger_v1_state_proto_rawDescData
 }
 
-var file_shardy_ledger_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_shardy_ledger_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_shardy_ledger_v1_state_proto_goTypes = []any{
-	(*Genesis)(nil),      // 0: shardy.ledger.v1.Genesis
-	(*Endowment)(nil),    // 1: shardy.ledger.v1.Endowment
-	(*Params)(nil),       // 2: shardy.ledger.v1.Params
-	(*Account)(nil),      // 3: shardy.ledger.v1.Account
-	(*Unbonding)(nil),    // 4: shardy.ledger.v1.Unbonding
-	(*Escrow)(nil),       // 5: shardy.ledger.v1.Escrow
-	(*Penalty)(nil),      // 6: shardy.ledger.v1.Penalty
-	(*Settled)(nil),      // 7: shardy.ledger.v1.Settled
-	(*Due)(nil),          // 8: shardy.ledger.v1.Due
-	(*DueRefund)(nil),    // 9: shardy.ledger.v1.DueRefund
-	(*DuePenalty)(nil),   // 10: shardy.ledger.v1.DuePenalty
-	(*DueList)(nil),      // 11: shardy.ledger.v1.DueList
-	(*DueCursor)(nil),    // 12: shardy.ledger.v1.DueCursor
-	(*Anchor)(nil),       // 13: shardy.ledger.v1.Anchor
-	(*ValidatorSet)(nil), // 14: shardy.ledger.v1.ValidatorSet
-	(*Supply)(nil),       // 15: shardy.ledger.v1.Supply
-	(*TrieProof)(nil),    // 16: shardy.ledger.v1.TrieProof
-	(*AccountProof)(nil), // 17: shardy.ledger.v1.AccountProof
-	(*Validator)(nil),    // 18: shardy.ledger.v1.Validator
+	(*Genesis)(nil),         // 0: shardy.ledger.v1.Genesis
+	(*Endowment)(nil),       // 1: shardy.ledger.v1.Endowment
+	(*Params)(nil),          // 2: shardy.ledger.v1.Params
+	(*Account)(nil),         // 3: shardy.ledger.v1.Account
+	(*Unbonding)(nil),       // 4: shardy.ledger.v1.Unbonding
+	(*Escrow)(nil),          // 5: shardy.ledger.v1.Escrow
+	(*Penalty)(nil),         // 6: shardy.ledger.v1.Penalty
+	(*Settled)(nil),         // 7: shardy.ledger.v1.Settled
+	(*Due)(nil),             // 8: shardy.ledger.v1.Due
+	(*DueRefund)(nil),       // 9: shardy.ledger.v1.DueRefund
+	(*DuePenalty)(nil),      // 10: shardy.ledger.v1.DuePenalty
+	(*DueList)(nil),         // 11: shardy.ledger.v1.DueList
+	(*DueCursor)(nil),       // 12: shardy.ledger.v1.DueCursor
+	(*Anchor)(nil),          // 13: shardy.ledger.v1.Anchor
+	(*ValidatorSet)(nil),    // 14: shardy.ledger.v1.ValidatorSet
+	(*Supply)(nil),          // 15: shardy.ledger.v1.Supply
+	(*TrieProof)(nil),       // 16: shardy.ledger.v1.TrieProof
+	(*AccountProof)(nil),    // 17: shardy.ledger.v1.AccountProof
+	(*ValidatorsProof)(nil), // 18: shardy.ledger.v1.ValidatorsProof
+	(*Validator)(nil),       // 19: shardy.ledger.v1.Validator
 }
 var file_shardy_ledger_v1_state_proto_depIdxs = []int32{
 	2,  // 0: shardy.ledger.v1.Genesis.params:type_name -> shardy.ledger.v1.Params
 	1,  // 1: shardy.ledger.v1.Genesis.endowments:type_name -> shardy.ledger.v1.Endowment
-	18, // 2: shardy.ledger.v1.Genesis.validators:type_name -> shardy.ledger.v1.Validator
+	19, // 2: shardy.ledger.v1.Genesis.validators:type_name -> shardy.ledger.v1.Validator
 	4,  // 3: shardy.ledger.v1.Account.unbonding:type_name -> shardy.ledger.v1.Unbonding
 	9,  // 4: shardy.ledger.v1.Due.refund:type_name -> shardy.ledger.v1.DueRefund
 	10, // 5: shardy.ledger.v1.Due.penalty:type_name -> shardy.ledger.v1.DuePenalty
 	8,  // 6: shardy.ledger.v1.DueList.dues:type_name -> shardy.ledger.v1.Due
-	18, // 7: shardy.ledger.v1.ValidatorSet.validators:type_name -> shardy.ledger.v1.Validator
+	19, // 7: shardy.ledger.v1.ValidatorSet.validators:type_name -> shardy.ledger.v1.Validator
 	16, // 8: shardy.ledger.v1.AccountProof.proof:type_name -> shardy.ledger.v1.TrieProof
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	16, // 9: shardy.ledger.v1.ValidatorsProof.proof:type_name -> shardy.ledger.v1.TrieProof
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_shardy_ledger_v1_state_proto_init() }
@@ -1619,7 +1686,7 @@ func file_shardy_ledger_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_ledger_v1_state_proto_rawDesc), len(file_shardy_ledger_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -295,6 +295,7 @@ type BlockRequest struct {
 	//
 	//	*BlockRequest_Status
 	//	*BlockRequest_Range
+	//	*BlockRequest_Changes
 	Kind          isBlockRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -355,6 +356,15 @@ func (x *BlockRequest) GetRange() *RangeRequest {
 	return nil
 }
 
+func (x *BlockRequest) GetChanges() *ChangesRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*BlockRequest_Changes); ok {
+			return x.Changes
+		}
+	}
+	return nil
+}
+
 type isBlockRequest_Kind interface {
 	isBlockRequest_Kind()
 }
@@ -367,9 +377,15 @@ type BlockRequest_Range struct {
 	Range *RangeRequest `protobuf:"bytes,2,opt,name=range,proto3,oneof"`
 }
 
+type BlockRequest_Changes struct {
+	Changes *ChangesRequest `protobuf:"bytes,3,opt,name=changes,proto3,oneof"`
+}
+
 func (*BlockRequest_Status) isBlockRequest_Kind() {}
 
 func (*BlockRequest_Range) isBlockRequest_Kind() {}
+
+func (*BlockRequest_Changes) isBlockRequest_Kind() {}
 
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -467,7 +483,52 @@ func (x *RangeRequest) GetMaxBytes() uint32 {
 	return 0
 }
 
-// BlockResponse answers: one status, or blocks in order and then an end.
+// ChangesRequest asks how the validators became those of today.
+type ChangesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AfterVersion  uint64                 `protobuf:"varint,1,opt,name=after_version,json=afterVersion,proto3" json:"after_version,omitempty"` // of the set that is known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangesRequest) Reset() {
+	*x = ChangesRequest{}
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangesRequest) ProtoMessage() {}
+
+func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangesRequest.ProtoReflect.Descriptor instead.
+func (*ChangesRequest) Descriptor() ([]byte, []int) {
+	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ChangesRequest) GetAfterVersion() uint64 {
+	if x != nil {
+		return x.AfterVersion
+	}
+	return 0
+}
+
+// BlockResponse answers: one status, or blocks in order and then an end, or changes.
 type BlockResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
@@ -475,6 +536,7 @@ type BlockResponse struct {
 	//	*BlockResponse_Status
 	//	*BlockResponse_Block
 	//	*BlockResponse_End
+	//	*BlockResponse_Changes
 	Kind          isBlockResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -482,7 +544,7 @@ type BlockResponse struct {
 
 func (x *BlockResponse) Reset() {
 	*x = BlockResponse{}
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[6]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -494,7 +556,7 @@ func (x *BlockResponse) String() string {
 func (*BlockResponse) ProtoMessage() {}
 
 func (x *BlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[6]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -507,7 +569,7 @@ func (x *BlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockResponse.ProtoReflect.Descriptor instead.
 func (*BlockResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{6}
+	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BlockResponse) GetKind() isBlockResponse_Kind {
@@ -544,6 +606,15 @@ func (x *BlockResponse) GetEnd() SyncCode {
 	return SyncCode_SYNC_CODE_UNSPECIFIED
 }
 
+func (x *BlockResponse) GetChanges() *ValidatorChanges {
+	if x != nil {
+		if x, ok := x.Kind.(*BlockResponse_Changes); ok {
+			return x.Changes
+		}
+	}
+	return nil
+}
+
 type isBlockResponse_Kind interface {
 	isBlockResponse_Kind()
 }
@@ -560,11 +631,70 @@ type BlockResponse_End struct {
 	End SyncCode `protobuf:"varint,3,opt,name=end,proto3,enum=shardy.ledger.v1.SyncCode,oneof"`
 }
 
+type BlockResponse_Changes struct {
+	Changes *ValidatorChanges `protobuf:"bytes,4,opt,name=changes,proto3,oneof"`
+}
+
 func (*BlockResponse_Status) isBlockResponse_Kind() {}
 
 func (*BlockResponse_Block) isBlockResponse_Kind() {}
 
 func (*BlockResponse_End) isBlockResponse_Kind() {}
+
+func (*BlockResponse_Changes) isBlockResponse_Kind() {}
+
+// ValidatorChanges are in order, without a gap.
+type ValidatorChanges struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Changes       []*ValidatorsProof     `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"` // at most 64
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ValidatorChanges) Reset() {
+	*x = ValidatorChanges{}
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ValidatorChanges) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ValidatorChanges) ProtoMessage() {}
+
+func (x *ValidatorChanges) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ValidatorChanges.ProtoReflect.Descriptor instead.
+func (*ValidatorChanges) Descriptor() ([]byte, []int) {
+	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ValidatorChanges) GetChanges() []*ValidatorsProof {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ValidatorChanges) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
 
 type ChainStatus struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -579,7 +709,7 @@ type ChainStatus struct {
 
 func (x *ChainStatus) Reset() {
 	*x = ChainStatus{}
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[7]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +721,7 @@ func (x *ChainStatus) String() string {
 func (*ChainStatus) ProtoMessage() {}
 
 func (x *ChainStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[7]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +734,7 @@ func (x *ChainStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChainStatus.ProtoReflect.Descriptor instead.
 func (*ChainStatus) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{7}
+	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ChainStatus) GetHeight() uint64 {
@@ -656,7 +786,7 @@ type SnapshotRequest struct {
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[8]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +798,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[8]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +811,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{8}
+	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SnapshotRequest) GetKind() isSnapshotRequest_Kind {
@@ -733,7 +863,7 @@ type SnapshotListRequest struct {
 
 func (x *SnapshotListRequest) Reset() {
 	*x = SnapshotListRequest{}
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[9]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -745,7 +875,7 @@ func (x *SnapshotListRequest) String() string {
 func (*SnapshotListRequest) ProtoMessage() {}
 
 func (x *SnapshotListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[9]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -758,7 +888,7 @@ func (x *SnapshotListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotListRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotListRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{9}
+	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{11}
 }
 
 type SnapshotChunkRequest struct {
@@ -771,7 +901,7 @@ type SnapshotChunkRequest struct {
 
 func (x *SnapshotChunkRequest) Reset() {
 	*x = SnapshotChunkRequest{}
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[10]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +913,7 @@ func (x *SnapshotChunkRequest) String() string {
 func (*SnapshotChunkRequest) ProtoMessage() {}
 
 func (x *SnapshotChunkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[10]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +926,7 @@ func (x *SnapshotChunkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunkRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotChunkRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{10}
+	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SnapshotChunkRequest) GetHeight() uint64 {
@@ -827,7 +957,7 @@ type SnapshotResponse struct {
 
 func (x *SnapshotResponse) Reset() {
 	*x = SnapshotResponse{}
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[11]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +969,7 @@ func (x *SnapshotResponse) String() string {
 func (*SnapshotResponse) ProtoMessage() {}
 
 func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[11]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +982,7 @@ func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotResponse.ProtoReflect.Descriptor instead.
 func (*SnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{11}
+	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SnapshotResponse) GetKind() isSnapshotResponse_Kind {
@@ -923,7 +1053,7 @@ type SnapshotManifest struct {
 
 func (x *SnapshotManifest) Reset() {
 	*x = SnapshotManifest{}
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[12]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1065,7 @@ func (x *SnapshotManifest) String() string {
 func (*SnapshotManifest) ProtoMessage() {}
 
 func (x *SnapshotManifest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[12]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1078,7 @@ func (x *SnapshotManifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotManifest.ProtoReflect.Descriptor instead.
 func (*SnapshotManifest) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{12}
+	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SnapshotManifest) GetBlock() *CertifiedBlock {
@@ -983,7 +1113,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[13]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1125,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[13]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1138,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{13}
+	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SnapshotChunk) GetChunk() uint32 {
@@ -1035,7 +1165,7 @@ type SnapshotEntry struct {
 
 func (x *SnapshotEntry) Reset() {
 	*x = SnapshotEntry{}
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[14]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1177,7 @@ func (x *SnapshotEntry) String() string {
 func (*SnapshotEntry) ProtoMessage() {}
 
 func (x *SnapshotEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[14]
+	mi := &file_shardy_ledger_v1_sync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1190,7 @@ func (x *SnapshotEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotEntry.ProtoReflect.Descriptor instead.
 func (*SnapshotEntry) Descriptor() ([]byte, []int) {
-	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{14}
+	return file_shardy_ledger_v1_sync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SnapshotEntry) GetKey() []byte {
@@ -1081,7 +1211,7 @@ var File_shardy_ledger_v1_sync_proto protoreflect.FileDescriptor
 
 const file_shardy_ledger_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x1bshardy/ledger/v1/sync.proto\x12\x10shardy.ledger.v1\x1a\x1cshardy/ledger/v1/block.proto\"6\n" +
+	"\x1bshardy/ledger/v1/sync.proto\x12\x10shardy.ledger.v1\x1a\x1cshardy/ledger/v1/block.proto\x1a\x1cshardy/ledger/v1/state.proto\"6\n" +
 	"\x10TransactionBatch\x12\"\n" +
 	"\ftransactions\x18\x01 \x03(\fR\ftransactions\"I\n" +
 	"\rBlockAnnounce\x12\x16\n" +
@@ -1096,21 +1226,28 @@ const file_shardy_ledger_v1_sync_proto_rawDesc = "" +
 	"\x04idle\x18\x06 \x03(\rR\x04idle\x12!\n" +
 	"\ffree_credits\x18\a \x01(\x04R\vfreeCredits\x12\x18\n" +
 	"\aversion\x18\b \x01(\tR\aversion\x12\x1c\n" +
-	"\taddresses\x18\t \x03(\tR\taddresses\"\x89\x01\n" +
+	"\taddresses\x18\t \x03(\tR\taddresses\"\xc7\x01\n" +
 	"\fBlockRequest\x129\n" +
 	"\x06status\x18\x01 \x01(\v2\x1f.shardy.ledger.v1.StatusRequestH\x00R\x06status\x126\n" +
-	"\x05range\x18\x02 \x01(\v2\x1e.shardy.ledger.v1.RangeRequestH\x00R\x05rangeB\x06\n" +
+	"\x05range\x18\x02 \x01(\v2\x1e.shardy.ledger.v1.RangeRequestH\x00R\x05range\x12<\n" +
+	"\achanges\x18\x03 \x01(\v2 .shardy.ledger.v1.ChangesRequestH\x00R\achangesB\x06\n" +
 	"\x04kind\"\x0f\n" +
 	"\rStatusRequest\"U\n" +
 	"\fRangeRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12\x1b\n" +
-	"\tmax_bytes\x18\x03 \x01(\rR\bmaxBytes\"\xba\x01\n" +
+	"\tmax_bytes\x18\x03 \x01(\rR\bmaxBytes\"5\n" +
+	"\x0eChangesRequest\x12#\n" +
+	"\rafter_version\x18\x01 \x01(\x04R\fafterVersion\"\xfa\x01\n" +
 	"\rBlockResponse\x127\n" +
 	"\x06status\x18\x01 \x01(\v2\x1d.shardy.ledger.v1.ChainStatusH\x00R\x06status\x128\n" +
 	"\x05block\x18\x02 \x01(\v2 .shardy.ledger.v1.CertifiedBlockH\x00R\x05block\x12.\n" +
-	"\x03end\x18\x03 \x01(\x0e2\x1a.shardy.ledger.v1.SyncCodeH\x00R\x03endB\x06\n" +
-	"\x04kind\"\x9b\x01\n" +
+	"\x03end\x18\x03 \x01(\x0e2\x1a.shardy.ledger.v1.SyncCodeH\x00R\x03end\x12>\n" +
+	"\achanges\x18\x04 \x01(\v2\".shardy.ledger.v1.ValidatorChangesH\x00R\achangesB\x06\n" +
+	"\x04kind\"c\n" +
+	"\x10ValidatorChanges\x12;\n" +
+	"\achanges\x18\x01 \x03(\v2!.shardy.ledger.v1.ValidatorsProofR\achanges\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\x9b\x01\n" +
 	"\vChainStatus\x12\x16\n" +
 	"\x06height\x18\x01 \x01(\x04R\x06height\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x1d\n" +
@@ -1162,7 +1299,7 @@ func file_shardy_ledger_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_shardy_ledger_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_shardy_ledger_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_shardy_ledger_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_shardy_ledger_v1_sync_proto_goTypes = []any{
 	(SyncCode)(0),                // 0: shardy.ledger.v1.SyncCode
 	(*TransactionBatch)(nil),     // 1: shardy.ledger.v1.TransactionBatch
@@ -1171,35 +1308,41 @@ var file_shardy_ledger_v1_sync_proto_goTypes = []any{
 	(*BlockRequest)(nil),         // 4: shardy.ledger.v1.BlockRequest
 	(*StatusRequest)(nil),        // 5: shardy.ledger.v1.StatusRequest
 	(*RangeRequest)(nil),         // 6: shardy.ledger.v1.RangeRequest
-	(*BlockResponse)(nil),        // 7: shardy.ledger.v1.BlockResponse
-	(*ChainStatus)(nil),          // 8: shardy.ledger.v1.ChainStatus
-	(*SnapshotRequest)(nil),      // 9: shardy.ledger.v1.SnapshotRequest
-	(*SnapshotListRequest)(nil),  // 10: shardy.ledger.v1.SnapshotListRequest
-	(*SnapshotChunkRequest)(nil), // 11: shardy.ledger.v1.SnapshotChunkRequest
-	(*SnapshotResponse)(nil),     // 12: shardy.ledger.v1.SnapshotResponse
-	(*SnapshotManifest)(nil),     // 13: shardy.ledger.v1.SnapshotManifest
-	(*SnapshotChunk)(nil),        // 14: shardy.ledger.v1.SnapshotChunk
-	(*SnapshotEntry)(nil),        // 15: shardy.ledger.v1.SnapshotEntry
-	(*CertifiedBlock)(nil),       // 16: shardy.ledger.v1.CertifiedBlock
+	(*ChangesRequest)(nil),       // 7: shardy.ledger.v1.ChangesRequest
+	(*BlockResponse)(nil),        // 8: shardy.ledger.v1.BlockResponse
+	(*ValidatorChanges)(nil),     // 9: shardy.ledger.v1.ValidatorChanges
+	(*ChainStatus)(nil),          // 10: shardy.ledger.v1.ChainStatus
+	(*SnapshotRequest)(nil),      // 11: shardy.ledger.v1.SnapshotRequest
+	(*SnapshotListRequest)(nil),  // 12: shardy.ledger.v1.SnapshotListRequest
+	(*SnapshotChunkRequest)(nil), // 13: shardy.ledger.v1.SnapshotChunkRequest
+	(*SnapshotResponse)(nil),     // 14: shardy.ledger.v1.SnapshotResponse
+	(*SnapshotManifest)(nil),     // 15: shardy.ledger.v1.SnapshotManifest
+	(*SnapshotChunk)(nil),        // 16: shardy.ledger.v1.SnapshotChunk
+	(*SnapshotEntry)(nil),        // 17: shardy.ledger.v1.SnapshotEntry
+	(*CertifiedBlock)(nil),       // 18: shardy.ledger.v1.CertifiedBlock
+	(*ValidatorsProof)(nil),      // 19: shardy.ledger.v1.ValidatorsProof
 }
 var file_shardy_ledger_v1_sync_proto_depIdxs = []int32{
 	5,  // 0: shardy.ledger.v1.BlockRequest.status:type_name -> shardy.ledger.v1.StatusRequest
 	6,  // 1: shardy.ledger.v1.BlockRequest.range:type_name -> shardy.ledger.v1.RangeRequest
-	8,  // 2: shardy.ledger.v1.BlockResponse.status:type_name -> shardy.ledger.v1.ChainStatus
-	16, // 3: shardy.ledger.v1.BlockResponse.block:type_name -> shardy.ledger.v1.CertifiedBlock
-	0,  // 4: shardy.ledger.v1.BlockResponse.end:type_name -> shardy.ledger.v1.SyncCode
-	10, // 5: shardy.ledger.v1.SnapshotRequest.list:type_name -> shardy.ledger.v1.SnapshotListRequest
-	11, // 6: shardy.ledger.v1.SnapshotRequest.chunk:type_name -> shardy.ledger.v1.SnapshotChunkRequest
-	13, // 7: shardy.ledger.v1.SnapshotResponse.manifest:type_name -> shardy.ledger.v1.SnapshotManifest
-	14, // 8: shardy.ledger.v1.SnapshotResponse.chunk:type_name -> shardy.ledger.v1.SnapshotChunk
-	0,  // 9: shardy.ledger.v1.SnapshotResponse.end:type_name -> shardy.ledger.v1.SyncCode
-	16, // 10: shardy.ledger.v1.SnapshotManifest.block:type_name -> shardy.ledger.v1.CertifiedBlock
-	15, // 11: shardy.ledger.v1.SnapshotChunk.entries:type_name -> shardy.ledger.v1.SnapshotEntry
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	7,  // 2: shardy.ledger.v1.BlockRequest.changes:type_name -> shardy.ledger.v1.ChangesRequest
+	10, // 3: shardy.ledger.v1.BlockResponse.status:type_name -> shardy.ledger.v1.ChainStatus
+	18, // 4: shardy.ledger.v1.BlockResponse.block:type_name -> shardy.ledger.v1.CertifiedBlock
+	0,  // 5: shardy.ledger.v1.BlockResponse.end:type_name -> shardy.ledger.v1.SyncCode
+	9,  // 6: shardy.ledger.v1.BlockResponse.changes:type_name -> shardy.ledger.v1.ValidatorChanges
+	19, // 7: shardy.ledger.v1.ValidatorChanges.changes:type_name -> shardy.ledger.v1.ValidatorsProof
+	12, // 8: shardy.ledger.v1.SnapshotRequest.list:type_name -> shardy.ledger.v1.SnapshotListRequest
+	13, // 9: shardy.ledger.v1.SnapshotRequest.chunk:type_name -> shardy.ledger.v1.SnapshotChunkRequest
+	15, // 10: shardy.ledger.v1.SnapshotResponse.manifest:type_name -> shardy.ledger.v1.SnapshotManifest
+	16, // 11: shardy.ledger.v1.SnapshotResponse.chunk:type_name -> shardy.ledger.v1.SnapshotChunk
+	0,  // 12: shardy.ledger.v1.SnapshotResponse.end:type_name -> shardy.ledger.v1.SyncCode
+	18, // 13: shardy.ledger.v1.SnapshotManifest.block:type_name -> shardy.ledger.v1.CertifiedBlock
+	17, // 14: shardy.ledger.v1.SnapshotChunk.entries:type_name -> shardy.ledger.v1.SnapshotEntry
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_shardy_ledger_v1_sync_proto_init() }
@@ -1208,20 +1351,23 @@ func file_shardy_ledger_v1_sync_proto_init() {
 		return
 	}
 	file_shardy_ledger_v1_block_proto_init()
+	file_shardy_ledger_v1_state_proto_init()
 	file_shardy_ledger_v1_sync_proto_msgTypes[3].OneofWrappers = []any{
 		(*BlockRequest_Status)(nil),
 		(*BlockRequest_Range)(nil),
+		(*BlockRequest_Changes)(nil),
 	}
-	file_shardy_ledger_v1_sync_proto_msgTypes[6].OneofWrappers = []any{
+	file_shardy_ledger_v1_sync_proto_msgTypes[7].OneofWrappers = []any{
 		(*BlockResponse_Status)(nil),
 		(*BlockResponse_Block)(nil),
 		(*BlockResponse_End)(nil),
+		(*BlockResponse_Changes)(nil),
 	}
-	file_shardy_ledger_v1_sync_proto_msgTypes[8].OneofWrappers = []any{
+	file_shardy_ledger_v1_sync_proto_msgTypes[10].OneofWrappers = []any{
 		(*SnapshotRequest_List)(nil),
 		(*SnapshotRequest_Chunk)(nil),
 	}
-	file_shardy_ledger_v1_sync_proto_msgTypes[11].OneofWrappers = []any{
+	file_shardy_ledger_v1_sync_proto_msgTypes[13].OneofWrappers = []any{
 		(*SnapshotResponse_Manifest)(nil),
 		(*SnapshotResponse_Chunk)(nil),
 		(*SnapshotResponse_End)(nil),
@@ -1232,7 +1378,7 @@ func file_shardy_ledger_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_ledger_v1_sync_proto_rawDesc), len(file_shardy_ledger_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -394,6 +394,7 @@ type FromOrchestrator struct {
 	//	*FromOrchestrator_TaskSettled
 	//	*FromOrchestrator_Drain
 	//	*FromOrchestrator_Error
+	//	*FromOrchestrator_Receipts
 	Kind          isFromOrchestrator_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -526,6 +527,15 @@ func (x *FromOrchestrator) GetError() *Error {
 	return nil
 }
 
+func (x *FromOrchestrator) GetReceipts() *Receipts {
+	if x != nil {
+		if x, ok := x.Kind.(*FromOrchestrator_Receipts); ok {
+			return x.Receipts
+		}
+	}
+	return nil
+}
+
 type isFromOrchestrator_Kind interface {
 	isFromOrchestrator_Kind()
 }
@@ -570,6 +580,10 @@ type FromOrchestrator_Error struct {
 	Error *Error `protobuf:"bytes,10,opt,name=error,proto3,oneof"` // followed by a close
 }
 
+type FromOrchestrator_Receipts struct {
+	Receipts *Receipts `protobuf:"bytes,11,opt,name=receipts,proto3,oneof"`
+}
+
 func (*FromOrchestrator_Challenge) isFromOrchestrator_Kind() {}
 
 func (*FromOrchestrator_Welcome) isFromOrchestrator_Kind() {}
@@ -589,6 +603,8 @@ func (*FromOrchestrator_TaskSettled) isFromOrchestrator_Kind() {}
 func (*FromOrchestrator_Drain) isFromOrchestrator_Kind() {}
 
 func (*FromOrchestrator_Error) isFromOrchestrator_Kind() {}
+
+func (*FromOrchestrator_Receipts) isFromOrchestrator_Kind() {}
 
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1803,6 +1819,188 @@ func (x *TaskSettled) GetReceipt() []byte {
 	return nil
 }
 
+// Receipts is the orchestrator's word that it has recorded results. It follows their TaskSettled within seconds, so that
+// a worker which is not paid for them can prove it. Every recorded result is in one, unless the connection ends before.
+type Receipts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Body          []byte                 `protobuf:"bytes,1,opt,name=body,proto3" json:"body,omitempty"`           // an encoded ReceiptsBody
+	Signature     []byte                 `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"` // by server_key over "shardy/recorded/v1\0" and body
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Receipts) Reset() {
+	*x = Receipts{}
+	mi := &file_shardy_worker_v1_worker_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Receipts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Receipts) ProtoMessage() {}
+
+func (x *Receipts) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_worker_v1_worker_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Receipts.ProtoReflect.Descriptor instead.
+func (*Receipts) Descriptor() ([]byte, []int) {
+	return file_shardy_worker_v1_worker_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Receipts) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *Receipts) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+type ReceiptsBody struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Worker        []byte                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"` // public key
+	AtUs          int64                  `protobuf:"varint,2,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
+	Results       []*RecordedResult      `protobuf:"bytes,3,rep,name=results,proto3" json:"results,omitempty"` // at most 256
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiptsBody) Reset() {
+	*x = ReceiptsBody{}
+	mi := &file_shardy_worker_v1_worker_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiptsBody) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiptsBody) ProtoMessage() {}
+
+func (x *ReceiptsBody) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_worker_v1_worker_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiptsBody.ProtoReflect.Descriptor instead.
+func (*ReceiptsBody) Descriptor() ([]byte, []int) {
+	return file_shardy_worker_v1_worker_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ReceiptsBody) GetWorker() []byte {
+	if x != nil {
+		return x.Worker
+	}
+	return nil
+}
+
+func (x *ReceiptsBody) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
+func (x *ReceiptsBody) GetResults() []*RecordedResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type RecordedResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Slot          uint32                 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
+	Token         uint64                 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"`
+	Checksum      []byte                 `protobuf:"bytes,4,opt,name=checksum,proto3" json:"checksum,omitempty"` // actors/proof, Checksum: what a verdict compares
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordedResult) Reset() {
+	*x = RecordedResult{}
+	mi := &file_shardy_worker_v1_worker_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordedResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordedResult) ProtoMessage() {}
+
+func (x *RecordedResult) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_worker_v1_worker_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordedResult.ProtoReflect.Descriptor instead.
+func (*RecordedResult) Descriptor() ([]byte, []int) {
+	return file_shardy_worker_v1_worker_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RecordedResult) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *RecordedResult) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *RecordedResult) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *RecordedResult) GetChecksum() []byte {
+	if x != nil {
+		return x.Checksum
+	}
+	return nil
+}
+
 type Drain struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -1812,7 +2010,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_shardy_worker_v1_worker_proto_msgTypes[20]
+	mi := &file_shardy_worker_v1_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1824,7 +2022,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_worker_v1_worker_proto_msgTypes[20]
+	mi := &file_shardy_worker_v1_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1837,7 +2035,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_shardy_worker_v1_worker_proto_rawDescGZIP(), []int{20}
+	return file_shardy_worker_v1_worker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Drain) GetReason() string {
@@ -1857,7 +2055,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_shardy_worker_v1_worker_proto_msgTypes[21]
+	mi := &file_shardy_worker_v1_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +2067,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_worker_v1_worker_proto_msgTypes[21]
+	mi := &file_shardy_worker_v1_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +2080,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_shardy_worker_v1_worker_proto_rawDescGZIP(), []int{21}
+	return file_shardy_worker_v1_worker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Error) GetCode() ErrorCode {
@@ -1920,7 +2118,7 @@ const file_shardy_worker_v1_worker_proto_rawDesc = "" +
 	"taskFailed\x12/\n" +
 	"\x05drain\x18\n" +
 	" \x01(\v2\x17.shardy.worker.v1.DrainH\x00R\x05drainB\x06\n" +
-	"\x04kind\"\x83\x05\n" +
+	"\x04kind\"\xbd\x05\n" +
 	"\x10FromOrchestrator\x12;\n" +
 	"\tchallenge\x18\x01 \x01(\v2\x1b.shardy.worker.v1.ChallengeH\x00R\tchallenge\x125\n" +
 	"\awelcome\x18\x02 \x01(\v2\x19.shardy.worker.v1.WelcomeH\x00R\awelcome\x12W\n" +
@@ -1934,7 +2132,8 @@ const file_shardy_worker_v1_worker_proto_rawDesc = "" +
 	"\ftask_settled\x18\b \x01(\v2\x1d.shardy.worker.v1.TaskSettledH\x00R\vtaskSettled\x12/\n" +
 	"\x05drain\x18\t \x01(\v2\x17.shardy.worker.v1.DrainH\x00R\x05drain\x12/\n" +
 	"\x05error\x18\n" +
-	" \x01(\v2\x17.shardy.worker.v1.ErrorH\x00R\x05errorB\x06\n" +
+	" \x01(\v2\x17.shardy.worker.v1.ErrorH\x00R\x05error\x128\n" +
+	"\breceipts\x18\v \x01(\v2\x1a.shardy.worker.v1.ReceiptsH\x00R\breceiptsB\x06\n" +
 	"\x04kind\"]\n" +
 	"\x05Hello\x12\x1d\n" +
 	"\n" +
@@ -2037,7 +2236,19 @@ const file_shardy_worker_v1_worker_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\rR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x13\n" +
 	"\x05at_us\x18\x05 \x01(\x03R\x04atUs\x12\x18\n" +
-	"\areceipt\x18\x06 \x01(\fR\areceipt\"\x1f\n" +
+	"\areceipt\x18\x06 \x01(\fR\areceipt\"<\n" +
+	"\bReceipts\x12\x12\n" +
+	"\x04body\x18\x01 \x01(\fR\x04body\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"w\n" +
+	"\fReceiptsBody\x12\x16\n" +
+	"\x06worker\x18\x01 \x01(\fR\x06worker\x12\x13\n" +
+	"\x05at_us\x18\x02 \x01(\x03R\x04atUs\x12:\n" +
+	"\aresults\x18\x03 \x03(\v2 .shardy.worker.v1.RecordedResultR\aresults\"h\n" +
+	"\x0eRecordedResult\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x12\n" +
+	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\x04R\x05token\x12\x1a\n" +
+	"\bchecksum\x18\x04 \x01(\fR\bchecksum\"\x1f\n" +
 	"\x05Drain\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"P\n" +
 	"\x05Error\x12/\n" +
@@ -2080,7 +2291,7 @@ func file_shardy_worker_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_shardy_worker_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_shardy_worker_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_shardy_worker_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_shardy_worker_v1_worker_proto_goTypes = []any{
 	(TaskOutcome)(0),           // 0: shardy.worker.v1.TaskOutcome
 	(ErrorCode)(0),             // 1: shardy.worker.v1.ErrorCode
@@ -2104,16 +2315,19 @@ var file_shardy_worker_v1_worker_proto_goTypes = []any{
 	(*TaskFailed)(nil),         // 19: shardy.worker.v1.TaskFailed
 	(*TaskCancel)(nil),         // 20: shardy.worker.v1.TaskCancel
 	(*TaskSettled)(nil),        // 21: shardy.worker.v1.TaskSettled
-	(*Drain)(nil),              // 22: shardy.worker.v1.Drain
-	(*Error)(nil),              // 23: shardy.worker.v1.Error
-	(*v1.Profile)(nil),         // 24: shardy.event.v1.Profile
-	(v1.ChallengeKind)(0),      // 25: shardy.event.v1.ChallengeKind
-	(*v1.Proven)(nil),          // 26: shardy.event.v1.Proven
-	(v1.RejectionReason)(0),    // 27: shardy.event.v1.RejectionReason
-	(*v1.OutputSpec)(nil),      // 28: shardy.event.v1.OutputSpec
-	(*v1.ProofSpec)(nil),       // 29: shardy.event.v1.ProofSpec
-	(v1.ResultStatus)(0),       // 30: shardy.event.v1.ResultStatus
-	(v1.ElementType)(0),        // 31: shardy.event.v1.ElementType
+	(*Receipts)(nil),           // 22: shardy.worker.v1.Receipts
+	(*ReceiptsBody)(nil),       // 23: shardy.worker.v1.ReceiptsBody
+	(*RecordedResult)(nil),     // 24: shardy.worker.v1.RecordedResult
+	(*Drain)(nil),              // 25: shardy.worker.v1.Drain
+	(*Error)(nil),              // 26: shardy.worker.v1.Error
+	(*v1.Profile)(nil),         // 27: shardy.event.v1.Profile
+	(v1.ChallengeKind)(0),      // 28: shardy.event.v1.ChallengeKind
+	(*v1.Proven)(nil),          // 29: shardy.event.v1.Proven
+	(v1.RejectionReason)(0),    // 30: shardy.event.v1.RejectionReason
+	(*v1.OutputSpec)(nil),      // 31: shardy.event.v1.OutputSpec
+	(*v1.ProofSpec)(nil),       // 32: shardy.event.v1.ProofSpec
+	(v1.ResultStatus)(0),       // 33: shardy.event.v1.ResultStatus
+	(v1.ElementType)(0),        // 34: shardy.event.v1.ElementType
 }
 var file_shardy_worker_v1_worker_proto_depIdxs = []int32{
 	4,  // 0: shardy.worker.v1.FromWorker.hello:type_name -> shardy.worker.v1.Hello
@@ -2125,7 +2339,7 @@ var file_shardy_worker_v1_worker_proto_depIdxs = []int32{
 	17, // 6: shardy.worker.v1.FromWorker.task_progress:type_name -> shardy.worker.v1.TaskProgress
 	18, // 7: shardy.worker.v1.FromWorker.task_result:type_name -> shardy.worker.v1.TaskResult
 	19, // 8: shardy.worker.v1.FromWorker.task_failed:type_name -> shardy.worker.v1.TaskFailed
-	22, // 9: shardy.worker.v1.FromWorker.drain:type_name -> shardy.worker.v1.Drain
+	25, // 9: shardy.worker.v1.FromWorker.drain:type_name -> shardy.worker.v1.Drain
 	5,  // 10: shardy.worker.v1.FromOrchestrator.challenge:type_name -> shardy.worker.v1.Challenge
 	8,  // 11: shardy.worker.v1.FromOrchestrator.welcome:type_name -> shardy.worker.v1.Welcome
 	10, // 12: shardy.worker.v1.FromOrchestrator.benchmark_challenge:type_name -> shardy.worker.v1.BenchmarkChallenge
@@ -2134,24 +2348,26 @@ var file_shardy_worker_v1_worker_proto_depIdxs = []int32{
 	15, // 15: shardy.worker.v1.FromOrchestrator.task_assign:type_name -> shardy.worker.v1.TaskAssign
 	20, // 16: shardy.worker.v1.FromOrchestrator.task_cancel:type_name -> shardy.worker.v1.TaskCancel
 	21, // 17: shardy.worker.v1.FromOrchestrator.task_settled:type_name -> shardy.worker.v1.TaskSettled
-	22, // 18: shardy.worker.v1.FromOrchestrator.drain:type_name -> shardy.worker.v1.Drain
-	23, // 19: shardy.worker.v1.FromOrchestrator.error:type_name -> shardy.worker.v1.Error
-	7,  // 20: shardy.worker.v1.Welcome.limits:type_name -> shardy.worker.v1.Limits
-	24, // 21: shardy.worker.v1.ProfileV2.profile:type_name -> shardy.event.v1.Profile
-	25, // 22: shardy.worker.v1.BenchmarkChallenge.kind:type_name -> shardy.event.v1.ChallengeKind
-	26, // 23: shardy.worker.v1.Admitted.proven:type_name -> shardy.event.v1.Proven
-	27, // 24: shardy.worker.v1.Rejected.reason:type_name -> shardy.event.v1.RejectionReason
-	28, // 25: shardy.worker.v1.TaskAssign.output:type_name -> shardy.event.v1.OutputSpec
-	29, // 26: shardy.worker.v1.TaskAssign.proof:type_name -> shardy.event.v1.ProofSpec
-	30, // 27: shardy.worker.v1.TaskResult.status:type_name -> shardy.event.v1.ResultStatus
-	31, // 28: shardy.worker.v1.TaskResult.dtype:type_name -> shardy.event.v1.ElementType
-	0,  // 29: shardy.worker.v1.TaskSettled.outcome:type_name -> shardy.worker.v1.TaskOutcome
-	1,  // 30: shardy.worker.v1.Error.code:type_name -> shardy.worker.v1.ErrorCode
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	25, // 18: shardy.worker.v1.FromOrchestrator.drain:type_name -> shardy.worker.v1.Drain
+	26, // 19: shardy.worker.v1.FromOrchestrator.error:type_name -> shardy.worker.v1.Error
+	22, // 20: shardy.worker.v1.FromOrchestrator.receipts:type_name -> shardy.worker.v1.Receipts
+	7,  // 21: shardy.worker.v1.Welcome.limits:type_name -> shardy.worker.v1.Limits
+	27, // 22: shardy.worker.v1.ProfileV2.profile:type_name -> shardy.event.v1.Profile
+	28, // 23: shardy.worker.v1.BenchmarkChallenge.kind:type_name -> shardy.event.v1.ChallengeKind
+	29, // 24: shardy.worker.v1.Admitted.proven:type_name -> shardy.event.v1.Proven
+	30, // 25: shardy.worker.v1.Rejected.reason:type_name -> shardy.event.v1.RejectionReason
+	31, // 26: shardy.worker.v1.TaskAssign.output:type_name -> shardy.event.v1.OutputSpec
+	32, // 27: shardy.worker.v1.TaskAssign.proof:type_name -> shardy.event.v1.ProofSpec
+	33, // 28: shardy.worker.v1.TaskResult.status:type_name -> shardy.event.v1.ResultStatus
+	34, // 29: shardy.worker.v1.TaskResult.dtype:type_name -> shardy.event.v1.ElementType
+	0,  // 30: shardy.worker.v1.TaskSettled.outcome:type_name -> shardy.worker.v1.TaskOutcome
+	24, // 31: shardy.worker.v1.ReceiptsBody.results:type_name -> shardy.worker.v1.RecordedResult
+	1,  // 32: shardy.worker.v1.Error.code:type_name -> shardy.worker.v1.ErrorCode
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_shardy_worker_v1_worker_proto_init() }
@@ -2182,6 +2398,7 @@ func file_shardy_worker_v1_worker_proto_init() {
 		(*FromOrchestrator_TaskSettled)(nil),
 		(*FromOrchestrator_Drain)(nil),
 		(*FromOrchestrator_Error)(nil),
+		(*FromOrchestrator_Receipts)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2189,7 +2406,7 @@ func file_shardy_worker_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_worker_v1_worker_proto_rawDesc), len(file_shardy_worker_v1_worker_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
