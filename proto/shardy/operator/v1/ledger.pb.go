@@ -1789,6 +1789,166 @@ func (x *ListValidatorChangesResponse) GetMore() bool {
 	return false
 }
 
+// ProofFile proves, to somebody who has nothing but the genesis, what lay at a place of the state after a block.
+type ProofFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Genesis       []byte                 `protobuf:"bytes,1,opt,name=genesis,proto3" json:"genesis,omitempty"` // hash of the header of block 0
+	Place         *GetProofRequest       `protobuf:"bytes,2,opt,name=place,proto3" json:"place,omitempty"`
+	Changes       []*v1.ValidatorsProof  `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"` // from the validators of genesis to those who agreed on the block
+	State         *GetProofResponse      `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProofFile) Reset() {
+	*x = ProofFile{}
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProofFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProofFile) ProtoMessage() {}
+
+func (x *ProofFile) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProofFile.ProtoReflect.Descriptor instead.
+func (*ProofFile) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ProofFile) GetGenesis() []byte {
+	if x != nil {
+		return x.Genesis
+	}
+	return nil
+}
+
+func (x *ProofFile) GetPlace() *GetProofRequest {
+	if x != nil {
+		return x.Place
+	}
+	return nil
+}
+
+func (x *ProofFile) GetChanges() []*v1.ValidatorsProof {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ProofFile) GetState() *GetProofResponse {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+// Petition travels between validators until enough of them have approved it.
+type Petition struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	ChainId string                 `protobuf:"bytes,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	// Types that are valid to be assigned to What:
+	//
+	//	*Petition_Validators
+	//	*Petition_Void
+	What          isPetition_What `protobuf_oneof:"what"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Petition) Reset() {
+	*x = Petition{}
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Petition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Petition) ProtoMessage() {}
+
+func (x *Petition) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Petition.ProtoReflect.Descriptor instead.
+func (*Petition) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Petition) GetChainId() string {
+	if x != nil {
+		return x.ChainId
+	}
+	return ""
+}
+
+func (x *Petition) GetWhat() isPetition_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *Petition) GetValidators() *v1.ValidatorChange {
+	if x != nil {
+		if x, ok := x.What.(*Petition_Validators); ok {
+			return x.Validators
+		}
+	}
+	return nil
+}
+
+func (x *Petition) GetVoid() *v1.SlashVoid {
+	if x != nil {
+		if x, ok := x.What.(*Petition_Void); ok {
+			return x.Void
+		}
+	}
+	return nil
+}
+
+type isPetition_What interface {
+	isPetition_What()
+}
+
+type Petition_Validators struct {
+	Validators *v1.ValidatorChange `protobuf:"bytes,2,opt,name=validators,proto3,oneof"`
+}
+
+type Petition_Void struct {
+	Void *v1.SlashVoid `protobuf:"bytes,3,opt,name=void,proto3,oneof"`
+}
+
+func (*Petition_Validators) isPetition_What() {}
+
+func (*Petition_Void) isPetition_What() {}
+
 var File_shardy_operator_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_shardy_operator_v1_ledger_proto_rawDesc = "" +
@@ -1925,7 +2085,19 @@ const file_shardy_operator_v1_ledger_proto_rawDesc = "" +
 	"\rafter_version\x18\x01 \x01(\x04R\fafterVersion\"o\n" +
 	"\x1cListValidatorChangesResponse\x12;\n" +
 	"\achanges\x18\x01 \x03(\v2!.shardy.ledger.v1.ValidatorsProofR\achanges\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more2\xa6\b\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xd9\x01\n" +
+	"\tProofFile\x12\x18\n" +
+	"\agenesis\x18\x01 \x01(\fR\agenesis\x129\n" +
+	"\x05place\x18\x02 \x01(\v2#.shardy.operator.v1.GetProofRequestR\x05place\x12;\n" +
+	"\achanges\x18\x03 \x03(\v2!.shardy.ledger.v1.ValidatorsProofR\achanges\x12:\n" +
+	"\x05state\x18\x04 \x01(\v2$.shardy.operator.v1.GetProofResponseR\x05state\"\xa5\x01\n" +
+	"\bPetition\x12\x19\n" +
+	"\bchain_id\x18\x01 \x01(\tR\achainId\x12C\n" +
+	"\n" +
+	"validators\x18\x02 \x01(\v2!.shardy.ledger.v1.ValidatorChangeH\x00R\n" +
+	"validators\x121\n" +
+	"\x04void\x18\x03 \x01(\v2\x1b.shardy.ledger.v1.SlashVoidH\x00R\x04voidB\x06\n" +
+	"\x04what2\xa6\b\n" +
 	"\rLedgerService\x12]\n" +
 	"\tGetLedger\x12$.shardy.operator.v1.GetLedgerRequest\x1a%.shardy.operator.v1.GetLedgerResponse\"\x03\x90\x02\x01\x12`\n" +
 	"\n" +
@@ -1952,7 +2124,7 @@ func file_shardy_operator_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_shardy_operator_v1_ledger_proto_rawDescData
 }
 
-var file_shardy_operator_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_shardy_operator_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_shardy_operator_v1_ledger_proto_goTypes = []any{
 	(*GetLedgerRequest)(nil),             // 0: shardy.operator.v1.GetLedgerRequest
 	(*GetLedgerResponse)(nil),            // 1: shardy.operator.v1.GetLedgerResponse
@@ -1980,63 +2152,72 @@ var file_shardy_operator_v1_ledger_proto_goTypes = []any{
 	(*SubmitTransactionResponse)(nil),    // 23: shardy.operator.v1.SubmitTransactionResponse
 	(*ListValidatorChangesRequest)(nil),  // 24: shardy.operator.v1.ListValidatorChangesRequest
 	(*ListValidatorChangesResponse)(nil), // 25: shardy.operator.v1.ListValidatorChangesResponse
-	(*v1.Params)(nil),                    // 26: shardy.ledger.v1.Params
-	(*v1.Supply)(nil),                    // 27: shardy.ledger.v1.Supply
-	(*v1.ValidatorSet)(nil),              // 28: shardy.ledger.v1.ValidatorSet
-	(*v1.TrieProof)(nil),                 // 29: shardy.ledger.v1.TrieProof
-	(*v1.Account)(nil),                   // 30: shardy.ledger.v1.Account
-	(*v1.CertifiedBlock)(nil),            // 31: shardy.ledger.v1.CertifiedBlock
-	(*v1.Receipt)(nil),                   // 32: shardy.ledger.v1.Receipt
-	(*v1.Header)(nil),                    // 33: shardy.ledger.v1.Header
-	(*v1.Transaction)(nil),               // 34: shardy.ledger.v1.Transaction
-	(*v1.ValidatorsProof)(nil),           // 35: shardy.ledger.v1.ValidatorsProof
+	(*ProofFile)(nil),                    // 26: shardy.operator.v1.ProofFile
+	(*Petition)(nil),                     // 27: shardy.operator.v1.Petition
+	(*v1.Params)(nil),                    // 28: shardy.ledger.v1.Params
+	(*v1.Supply)(nil),                    // 29: shardy.ledger.v1.Supply
+	(*v1.ValidatorSet)(nil),              // 30: shardy.ledger.v1.ValidatorSet
+	(*v1.TrieProof)(nil),                 // 31: shardy.ledger.v1.TrieProof
+	(*v1.Account)(nil),                   // 32: shardy.ledger.v1.Account
+	(*v1.CertifiedBlock)(nil),            // 33: shardy.ledger.v1.CertifiedBlock
+	(*v1.Receipt)(nil),                   // 34: shardy.ledger.v1.Receipt
+	(*v1.Header)(nil),                    // 35: shardy.ledger.v1.Header
+	(*v1.Transaction)(nil),               // 36: shardy.ledger.v1.Transaction
+	(*v1.ValidatorsProof)(nil),           // 37: shardy.ledger.v1.ValidatorsProof
+	(*v1.ValidatorChange)(nil),           // 38: shardy.ledger.v1.ValidatorChange
+	(*v1.SlashVoid)(nil),                 // 39: shardy.ledger.v1.SlashVoid
 }
 var file_shardy_operator_v1_ledger_proto_depIdxs = []int32{
-	26, // 0: shardy.operator.v1.GetLedgerResponse.params:type_name -> shardy.ledger.v1.Params
-	27, // 1: shardy.operator.v1.GetLedgerResponse.supply:type_name -> shardy.ledger.v1.Supply
-	28, // 2: shardy.operator.v1.GetLedgerResponse.validators:type_name -> shardy.ledger.v1.ValidatorSet
+	28, // 0: shardy.operator.v1.GetLedgerResponse.params:type_name -> shardy.ledger.v1.Params
+	29, // 1: shardy.operator.v1.GetLedgerResponse.supply:type_name -> shardy.ledger.v1.Supply
+	30, // 2: shardy.operator.v1.GetLedgerResponse.validators:type_name -> shardy.ledger.v1.ValidatorSet
 	2,  // 3: shardy.operator.v1.GetLedgerResponse.consensus:type_name -> shardy.operator.v1.ConsensusStatus
 	3,  // 4: shardy.operator.v1.GetLedgerResponse.settlement:type_name -> shardy.operator.v1.SettlementStatus
 	7,  // 5: shardy.operator.v1.GetProofRequest.settled:type_name -> shardy.operator.v1.JobPlace
 	7,  // 6: shardy.operator.v1.GetProofRequest.escrow:type_name -> shardy.operator.v1.JobPlace
 	8,  // 7: shardy.operator.v1.GetProofRequest.penalty:type_name -> shardy.operator.v1.PenaltyPlace
-	29, // 8: shardy.operator.v1.GetProofResponse.proof:type_name -> shardy.ledger.v1.TrieProof
-	30, // 9: shardy.operator.v1.ListAccountsResponse.accounts:type_name -> shardy.ledger.v1.Account
-	31, // 10: shardy.operator.v1.GetBlockResponse.block:type_name -> shardy.ledger.v1.CertifiedBlock
-	32, // 11: shardy.operator.v1.GetBlockResponse.receipts:type_name -> shardy.ledger.v1.Receipt
+	31, // 8: shardy.operator.v1.GetProofResponse.proof:type_name -> shardy.ledger.v1.TrieProof
+	32, // 9: shardy.operator.v1.ListAccountsResponse.accounts:type_name -> shardy.ledger.v1.Account
+	33, // 10: shardy.operator.v1.GetBlockResponse.block:type_name -> shardy.ledger.v1.CertifiedBlock
+	34, // 11: shardy.operator.v1.GetBlockResponse.receipts:type_name -> shardy.ledger.v1.Receipt
 	16, // 12: shardy.operator.v1.ListBlocksResponse.blocks:type_name -> shardy.operator.v1.BlockSummary
-	33, // 13: shardy.operator.v1.BlockSummary.header:type_name -> shardy.ledger.v1.Header
+	35, // 13: shardy.operator.v1.BlockSummary.header:type_name -> shardy.ledger.v1.Header
 	19, // 14: shardy.operator.v1.GetTransactionResponse.transaction:type_name -> shardy.operator.v1.TransactionView
-	34, // 15: shardy.operator.v1.TransactionView.body:type_name -> shardy.ledger.v1.Transaction
-	32, // 16: shardy.operator.v1.TransactionView.receipt:type_name -> shardy.ledger.v1.Receipt
+	36, // 15: shardy.operator.v1.TransactionView.body:type_name -> shardy.ledger.v1.Transaction
+	34, // 16: shardy.operator.v1.TransactionView.receipt:type_name -> shardy.ledger.v1.Receipt
 	19, // 17: shardy.operator.v1.ListTransactionsResponse.transactions:type_name -> shardy.operator.v1.TransactionView
-	32, // 18: shardy.operator.v1.SubmitTransactionResponse.receipt:type_name -> shardy.ledger.v1.Receipt
-	35, // 19: shardy.operator.v1.ListValidatorChangesResponse.changes:type_name -> shardy.ledger.v1.ValidatorsProof
-	0,  // 20: shardy.operator.v1.LedgerService.GetLedger:input_type -> shardy.operator.v1.GetLedgerRequest
-	4,  // 21: shardy.operator.v1.LedgerService.GetGenesis:input_type -> shardy.operator.v1.GetGenesisRequest
-	6,  // 22: shardy.operator.v1.LedgerService.GetProof:input_type -> shardy.operator.v1.GetProofRequest
-	10, // 23: shardy.operator.v1.LedgerService.ListAccounts:input_type -> shardy.operator.v1.ListAccountsRequest
-	12, // 24: shardy.operator.v1.LedgerService.GetBlock:input_type -> shardy.operator.v1.GetBlockRequest
-	14, // 25: shardy.operator.v1.LedgerService.ListBlocks:input_type -> shardy.operator.v1.ListBlocksRequest
-	17, // 26: shardy.operator.v1.LedgerService.GetTransaction:input_type -> shardy.operator.v1.GetTransactionRequest
-	20, // 27: shardy.operator.v1.LedgerService.ListTransactions:input_type -> shardy.operator.v1.ListTransactionsRequest
-	22, // 28: shardy.operator.v1.LedgerService.SubmitTransaction:input_type -> shardy.operator.v1.SubmitTransactionRequest
-	24, // 29: shardy.operator.v1.LedgerService.ListValidatorChanges:input_type -> shardy.operator.v1.ListValidatorChangesRequest
-	1,  // 30: shardy.operator.v1.LedgerService.GetLedger:output_type -> shardy.operator.v1.GetLedgerResponse
-	5,  // 31: shardy.operator.v1.LedgerService.GetGenesis:output_type -> shardy.operator.v1.GetGenesisResponse
-	9,  // 32: shardy.operator.v1.LedgerService.GetProof:output_type -> shardy.operator.v1.GetProofResponse
-	11, // 33: shardy.operator.v1.LedgerService.ListAccounts:output_type -> shardy.operator.v1.ListAccountsResponse
-	13, // 34: shardy.operator.v1.LedgerService.GetBlock:output_type -> shardy.operator.v1.GetBlockResponse
-	15, // 35: shardy.operator.v1.LedgerService.ListBlocks:output_type -> shardy.operator.v1.ListBlocksResponse
-	18, // 36: shardy.operator.v1.LedgerService.GetTransaction:output_type -> shardy.operator.v1.GetTransactionResponse
-	21, // 37: shardy.operator.v1.LedgerService.ListTransactions:output_type -> shardy.operator.v1.ListTransactionsResponse
-	23, // 38: shardy.operator.v1.LedgerService.SubmitTransaction:output_type -> shardy.operator.v1.SubmitTransactionResponse
-	25, // 39: shardy.operator.v1.LedgerService.ListValidatorChanges:output_type -> shardy.operator.v1.ListValidatorChangesResponse
-	30, // [30:40] is the sub-list for method output_type
-	20, // [20:30] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	34, // 18: shardy.operator.v1.SubmitTransactionResponse.receipt:type_name -> shardy.ledger.v1.Receipt
+	37, // 19: shardy.operator.v1.ListValidatorChangesResponse.changes:type_name -> shardy.ledger.v1.ValidatorsProof
+	6,  // 20: shardy.operator.v1.ProofFile.place:type_name -> shardy.operator.v1.GetProofRequest
+	37, // 21: shardy.operator.v1.ProofFile.changes:type_name -> shardy.ledger.v1.ValidatorsProof
+	9,  // 22: shardy.operator.v1.ProofFile.state:type_name -> shardy.operator.v1.GetProofResponse
+	38, // 23: shardy.operator.v1.Petition.validators:type_name -> shardy.ledger.v1.ValidatorChange
+	39, // 24: shardy.operator.v1.Petition.void:type_name -> shardy.ledger.v1.SlashVoid
+	0,  // 25: shardy.operator.v1.LedgerService.GetLedger:input_type -> shardy.operator.v1.GetLedgerRequest
+	4,  // 26: shardy.operator.v1.LedgerService.GetGenesis:input_type -> shardy.operator.v1.GetGenesisRequest
+	6,  // 27: shardy.operator.v1.LedgerService.GetProof:input_type -> shardy.operator.v1.GetProofRequest
+	10, // 28: shardy.operator.v1.LedgerService.ListAccounts:input_type -> shardy.operator.v1.ListAccountsRequest
+	12, // 29: shardy.operator.v1.LedgerService.GetBlock:input_type -> shardy.operator.v1.GetBlockRequest
+	14, // 30: shardy.operator.v1.LedgerService.ListBlocks:input_type -> shardy.operator.v1.ListBlocksRequest
+	17, // 31: shardy.operator.v1.LedgerService.GetTransaction:input_type -> shardy.operator.v1.GetTransactionRequest
+	20, // 32: shardy.operator.v1.LedgerService.ListTransactions:input_type -> shardy.operator.v1.ListTransactionsRequest
+	22, // 33: shardy.operator.v1.LedgerService.SubmitTransaction:input_type -> shardy.operator.v1.SubmitTransactionRequest
+	24, // 34: shardy.operator.v1.LedgerService.ListValidatorChanges:input_type -> shardy.operator.v1.ListValidatorChangesRequest
+	1,  // 35: shardy.operator.v1.LedgerService.GetLedger:output_type -> shardy.operator.v1.GetLedgerResponse
+	5,  // 36: shardy.operator.v1.LedgerService.GetGenesis:output_type -> shardy.operator.v1.GetGenesisResponse
+	9,  // 37: shardy.operator.v1.LedgerService.GetProof:output_type -> shardy.operator.v1.GetProofResponse
+	11, // 38: shardy.operator.v1.LedgerService.ListAccounts:output_type -> shardy.operator.v1.ListAccountsResponse
+	13, // 39: shardy.operator.v1.LedgerService.GetBlock:output_type -> shardy.operator.v1.GetBlockResponse
+	15, // 40: shardy.operator.v1.LedgerService.ListBlocks:output_type -> shardy.operator.v1.ListBlocksResponse
+	18, // 41: shardy.operator.v1.LedgerService.GetTransaction:output_type -> shardy.operator.v1.GetTransactionResponse
+	21, // 42: shardy.operator.v1.LedgerService.ListTransactions:output_type -> shardy.operator.v1.ListTransactionsResponse
+	23, // 43: shardy.operator.v1.LedgerService.SubmitTransaction:output_type -> shardy.operator.v1.SubmitTransactionResponse
+	25, // 44: shardy.operator.v1.LedgerService.ListValidatorChanges:output_type -> shardy.operator.v1.ListValidatorChangesResponse
+	35, // [35:45] is the sub-list for method output_type
+	25, // [25:35] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_shardy_operator_v1_ledger_proto_init() }
@@ -2058,13 +2239,17 @@ func file_shardy_operator_v1_ledger_proto_init() {
 		(*GetBlockRequest_Height)(nil),
 		(*GetBlockRequest_Hash)(nil),
 	}
+	file_shardy_operator_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{
+		(*Petition_Validators)(nil),
+		(*Petition_Void)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_operator_v1_ledger_proto_rawDesc), len(file_shardy_operator_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
