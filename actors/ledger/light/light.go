@@ -100,7 +100,8 @@ func Member(set *ledgerv1.ValidatorSet, key []byte) bool {
 type Client struct {
 	Chain      string
 	Validators *ledgerv1.ValidatorSet
-	Height     uint64 // of the last block that was verified
+	Height     uint64    // of the last block that was verified
+	Genesis    seal.Hash // of the header of block 0, which nobody signs; zero: it is not believed
 }
 
 // Block verifies a header by its certificate.
@@ -118,7 +119,7 @@ func (c *Client) Block(header []byte, certificate *ledgerv1.Certificate) (*ledge
 
 // Account verifies what an account held after a block. Nil: there was none.
 func (c *Client) Account(p *ledgerv1.AccountProof) (*ledgerv1.Account, *ledgerv1.Header, error) {
-	value, h, err := c.held(p.GetHeader(), p.GetCertificate(), p.GetProof(), seal.AccountKey(p.GetAccount()))
+	value, h, err := c.Held(p.GetHeader(), p.GetCertificate(), p.GetProof(), seal.AccountKey(p.GetAccount()))
 	if err != nil || value == nil {
 		return nil, h, err
 	}
@@ -131,7 +132,7 @@ func (c *Client) Account(p *ledgerv1.AccountProof) (*ledgerv1.Account, *ledgerv1
 
 // Change moves on to the validators that a block made, by the proof that they lie in its state.
 func (c *Client) Change(header, certificate []byte, proof *ledgerv1.TrieProof) error {
-	value, h, err := c.held(header, certificate, proof, seal.ValidatorsKey())
+	value, h, err := c.Held(header, certificate, proof, seal.ValidatorsKey())
 	if err != nil {
 		return err
 	}
@@ -139,26 +140,65 @@ func (c *Client) Change(header, certificate []byte, proof *ledgerv1.TrieProof) e
 	if value == nil || proto.Unmarshal(value, set) != nil || len(set.Validators) == 0 || len(set.Validators) > MaxValidators {
 		return fmt.Errorf("%w: validators", ErrMalformed)
 	}
-	if set.Version < c.Validators.GetVersion() || set.Version > c.Validators.GetVersion()+1 {
+	if set.Version < c.Validators.GetVersion() { // one block may hold several changes
 		return fmt.Errorf("%w: version %d after %d, at height %d", ErrValidators, set.Version, c.Validators.GetVersion(), h.Height)
 	}
 	c.Validators = set
 	return nil
 }
 
-// held returns what lies under a key in the state after a certified block.
-func (c *Client) held(header, certificate []byte, proof *ledgerv1.TrieProof, key trie.Hash) ([]byte, *ledgerv1.Header, error) {
-	cert := new(ledgerv1.Certificate)
-	if len(certificate) > MaxCertificateBytes || proto.Unmarshal(certificate, cert) != nil {
-		return nil, nil, fmt.Errorf("%w: certificate", ErrMalformed)
+// Follow is Change by a proof that must lead on: one that leaves the validators as they are is refused, so that whoever
+// sends them comes to an end.
+func (c *Client) Follow(p *ledgerv1.ValidatorsProof) error {
+	before := c.Validators
+	if err := c.Change(p.GetHeader(), p.GetCertificate(), p.GetProof()); err != nil {
+		return err
 	}
-	h, err := c.Block(header, cert)
+	if c.Validators.Version == before.GetVersion() {
+		c.Validators = before
+		return fmt.Errorf("%w: no change after version %d", ErrValidators, before.GetVersion())
+	}
+	return nil
+}
+
+// FollowTo is Follow through changes, in order, until the validators of a version agree on blocks. Changes after it are left
+// alone.
+func (c *Client) FollowTo(version uint64, changes []*ledgerv1.ValidatorsProof) error {
+	for _, p := range changes {
+		if c.Validators.GetVersion() >= version {
+			break
+		}
+		if err := c.Follow(p); err != nil {
+			return err
+		}
+	}
+	if got := c.Validators.GetVersion(); got != version {
+		return fmt.Errorf("%w: the changes lead to version %d, want %d", ErrValidators, got, version)
+	}
+	return nil
+}
+
+// Held verifies what lies at a place (package seal names them) of the state after a block. Nil: nothing does.
+func (c *Client) Held(header, certificate []byte, proof *ledgerv1.TrieProof, place trie.Hash) ([]byte, *ledgerv1.Header, error) {
+	h, err := c.agreed(header, certificate)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !bytes.Equal(proof.GetKey(), key[:]) {
+	if !bytes.Equal(proof.GetKey(), place[:]) {
 		return nil, nil, fmt.Errorf("%w: proof of another key", ErrProof)
 	}
 	value, err := trie.Verify(trie.Hash(h.State), proof)
 	return value, h, err
+}
+
+// agreed verifies a header by its encoded certificate, or as that of genesis.
+func (c *Client) agreed(header, certificate []byte) (*ledgerv1.Header, error) {
+	if len(certificate) == 0 && c.Genesis != (seal.Hash{}) && seal.HeaderHash(header) == c.Genesis {
+		return ParseHeader(c.Chain, header)
+	}
+	cert := new(ledgerv1.Certificate)
+	if len(certificate) > MaxCertificateBytes || proto.Unmarshal(certificate, cert) != nil {
+		return nil, fmt.Errorf("%w: certificate", ErrMalformed)
+	}
+	return c.Block(header, cert)
 }

@@ -169,6 +169,62 @@ func TestFollowsTheValidators(t *testing.T) {
 	}
 }
 
+// changesOf are the proofs that lead through sets of validators, each agreed on by the four of the one before.
+func changesOf(t *testing.T, sets ...*ledgerv1.ValidatorSet) (changes []*ledgerv1.ValidatorsProof) {
+	t.Helper()
+	for i, next := range sets[1:] {
+		state := trie.Trie{}.Update([]trie.Change{{Key: seal.ValidatorsKey(), Value: encoded(t, next)}})
+		header, c := block(t, "chain", uint64(i+1), sets[i].Version, state.Root(), 0, 1, 2)
+		changes = append(changes, &ledgerv1.ValidatorsProof{Header: header, Certificate: encoded(t, c), Proof: state.Prove(seal.ValidatorsKey())})
+	}
+	return changes
+}
+
+func TestFollowTo(t *testing.T) {
+	changes := changesOf(t, setOf(1, 0, 4), setOf(2, 0, 4), setOf(4, 0, 3), setOf(5, 0, 4)) // two were expelled in one block
+	for name, tt := range map[string]struct {
+		changes []*ledgerv1.ValidatorsProof
+		version uint64
+		want    error
+	}{
+		"to the last":    {changes, 5, nil},
+		"not further":    {changes, 4, nil},
+		"nowhere":        {nil, 1, nil},
+		"never was":      {changes, 3, ErrValidators},
+		"too few":        {changes[:1], 4, ErrValidators},
+		"one is missing": {changes[1:], 4, ErrValidators},
+		"another order":  {[]*ledgerv1.ValidatorsProof{changes[1], changes[0]}, 4, ErrValidators},
+		"no change":      {changesOf(t, setOf(1, 0, 4), setOf(1, 0, 4)), 2, ErrValidators},
+		"empty":          {[]*ledgerv1.ValidatorsProof{nil}, 2, ErrMalformed},
+	} {
+		c := &Client{Chain: "chain", Validators: setOf(1, 0, 4)}
+		if err := c.FollowTo(tt.version, tt.changes); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", name, err, tt.want)
+		} else if err == nil && c.Validators.Version != tt.version {
+			t.Errorf("%s: version %d", name, c.Validators.Version)
+		}
+	}
+}
+
+// TestGenesisNeedsNoCertificate: nobody signs block 0; it is believed when its hash is known, and no other block is.
+func TestGenesisNeedsNoCertificate(t *testing.T) {
+	state := trie.Trie{}.Update([]trie.Change{{Key: seal.SupplyKey(), Value: []byte{8, 7}}})
+	header, _ := block(t, "chain", 0, 1, state.Root())
+	later, _ := block(t, "chain", 1, 1, state.Root())
+	proof := state.Prove(seal.SupplyKey())
+	c := &Client{Chain: "chain", Validators: setOf(1, 0, 4)}
+	if _, _, err := c.Held(header, nil, proof, seal.SupplyKey()); err == nil {
+		t.Fatal("a genesis that is not known was believed")
+	}
+	c.Genesis = seal.HeaderHash(header)
+	if v, h, err := c.Held(header, nil, proof, seal.SupplyKey()); err != nil || len(v) != 2 || h.Height != 0 {
+		t.Fatalf("%x, %v", v, err)
+	}
+	if _, _, err := c.Held(later, nil, proof, seal.SupplyKey()); err == nil {
+		t.Fatal("a block without a certificate was believed")
+	}
+}
+
 func FuzzAccount(f *testing.F) {
 	state := trie.Trie{}.Update([]trie.Change{{Key: seal.AccountKey(public(keyOf(9))), Value: []byte{8, 7}}})
 	header, c := block(f, "chain", 3, 1, state.Root(), 0, 1, 2)
