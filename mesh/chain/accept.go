@@ -242,6 +242,10 @@ func (c *Chain) append(views []view) error {
 			return err
 		}
 	}
+	if err := c.keepChanges(c.State(), views); err != nil {
+		c.failed = fmt.Errorf("%w: %w", ErrFailed, err)
+		return c.failed
+	}
 	if err := c.segments.append(records); err != nil {
 		c.failed = fmt.Errorf("%w: %w", ErrFailed, err)
 		return c.failed

@@ -113,6 +113,7 @@ type Chain struct {
 
 	lock      *os.File
 	segments  *segments
+	changes   *changes
 	snapshots *snapshots
 	verified  *verified
 	recent    *recent
@@ -148,6 +149,9 @@ func Open(cfg Config) (_ *Chain, err error) {
 	if err := c.open(); err != nil {
 		if c.segments != nil {
 			err = errors.Join(err, c.segments.close())
+		}
+		if c.changes != nil {
+			err = errors.Join(err, c.changes.file.Close())
 		}
 		return nil, errors.Join(fmt.Errorf("open chain: %w", err), lock.Close())
 	}
@@ -187,7 +191,7 @@ func (c *Chain) Close() error {
 		c.commit.Lock()
 		defer c.commit.Unlock()
 		c.failed = ErrClosed
-		err = errors.Join(c.segments.close(), c.lock.Close())
+		err = errors.Join(c.segments.close(), c.changes.file.Close(), c.lock.Close())
 	})
 	return err
 }

@@ -13,11 +13,13 @@
 //	genesis                         the encoded genesis
 //	blocks/<first height>.blocks    a segment: records of blocks, one after the other (record.go)
 //	blocks/<first height>.index     where the records of a full segment begin; made again when it is missing
+//	validators                      how the validators changed: proofs that are never removed (changes.go)
 //	snapshots/<height>/             a manifest and chunks (snapshots.go)
 //
 // and it can be lost in these moments, none of which matters:
 //
 //	while a record is written       its tail is torn: it was not acknowledged, and is cut off at the next opening
+//	while a change is written       the same; after that, before its block is: it is cut off too
 //	after a record is written       it is found at the next opening, as if it had been acknowledged
 //	while a segment is begun        a file with another name is left, and removed
 //	while a snapshot is written     a folder with another name is left, and removed

@@ -47,15 +47,19 @@ func appendRecord(b []byte, height, synced uint64, block *ledgerv1.CertifiedBloc
 	for _, r := range receipts {
 		b = appendCounted(b, r)
 	}
-	head := b[at:]
-	if len(head)-recordHead > maxBody {
-		return nil, fmt.Errorf("block %d: record of %d bytes, limit %d", height, len(head), maxBody)
+	if n := len(b) - at - recordHead; n > maxBody {
+		return nil, fmt.Errorf("block %d: record of %d bytes, limit %d", height, n, maxBody)
 	}
-	binary.BigEndian.PutUint32(head, uint32(len(head)-recordHead))
-	binary.BigEndian.PutUint64(head[8:], height)
-	binary.BigEndian.PutUint64(head[16:], synced)
-	binary.BigEndian.PutUint32(head[4:], crc32.Checksum(head[8:], castagnoli))
+	closeRecord(b[at:], height, synced)
 	return b, nil
+}
+
+// closeRecord writes the head of a record whose body is there.
+func closeRecord(r []byte, height, synced uint64) {
+	binary.BigEndian.PutUint32(r, uint32(len(r)-recordHead))
+	binary.BigEndian.PutUint64(r[8:], height)
+	binary.BigEndian.PutUint64(r[16:], synced)
+	binary.BigEndian.PutUint32(r[4:], crc32.Checksum(r[8:], castagnoli))
 }
 
 func appendCounted(b, p []byte) []byte {

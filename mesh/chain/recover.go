@@ -29,11 +29,33 @@ func (c *Chain) open() error {
 	if c.snapshots, err = openSnapshots(filepath.Join(c.cfg.Dir, "snapshots")); err != nil {
 		return err
 	}
+	if err := c.openChanges(); err != nil {
+		return err
+	}
 	v, err := c.base(view{state: state, block: c.origin})
 	if err != nil {
 		return err
 	}
-	return c.replay(v)
+	if !c.changes.lead(v.state.Validators().GetVersion(), v.state.Height()) {
+		if c.segments.low() == 1 { // the blocks tell
+			v = view{state: state, block: c.origin}
+		} else {
+			c.cfg.Log.Warn("changes of validators are not known from the beginning", "height", v.state.Height())
+		}
+	}
+	if err := c.replay(v); err != nil {
+		return err
+	}
+	return c.changes.forget(c.Height() + 1)
+}
+
+func (c *Chain) openChanges() (err error) {
+	var lost int64
+	c.changes, lost, err = openChanges(filepath.Join(c.cfg.Dir, "validators"), c.genesis)
+	if lost > 0 {
+		c.cfg.Log.Warn("changes of validators cannot be read to the end", "bytes", lost)
+	}
+	return err
 }
 
 // base returns the last view that is on disk as a whole, from which the blocks on disk lead on.
@@ -124,7 +146,15 @@ func (c *Chain) replay(v view) error {
 			if err != nil {
 				return fmt.Errorf("%w: %w", ErrDamaged, err)
 			}
+			before := v.state.Validators()
 			v = view{state: next.State, block: b, receipts: next.Receipts}
+			if m, changed, err := madeBy(before, v); err != nil {
+				return err
+			} else if changed {
+				if err := c.changes.again(m); err != nil {
+					return err
+				}
+			}
 			c.recent.add(v.state, next.Receipts)
 		}
 	}

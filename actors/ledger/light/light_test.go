@@ -133,7 +133,7 @@ func TestCertificatesOfOtherThings(t *testing.T) {
 // TestFollowsTheValidators moves through changes of the set, and reads an account after the last.
 func TestFollowsTheValidators(t *testing.T) {
 	account := public(keyOf(99))
-	sets := []*ledgerv1.ValidatorSet{setOf(1, 0, 1), setOf(2, 0, 4), setOf(3, 2, 4)}
+	sets := []*ledgerv1.ValidatorSet{setOf(1, 0, 1), setOf(2, 0, 4), setOf(4, 2, 4)} // the last block changed them twice
 	client := &Client{Chain: "chain", Validators: sets[0]}
 	for i, next := range sets[1:] {
 		state := trie.Trie{}.Update([]trie.Change{{Key: seal.ValidatorsKey(), Value: encoded(t, next)}})
@@ -143,12 +143,29 @@ func TestFollowsTheValidators(t *testing.T) {
 		if err := client.Change(header, encoded(t, c), state.Prove(seal.SupplyKey())); !errors.Is(err, ErrProof) {
 			t.Fatalf("proof of something else: %v", err)
 		}
-		if err := client.Change(header, encoded(t, c), proof); err != nil {
+		p := &ledgerv1.ValidatorsProof{Header: header, Certificate: encoded(t, c), Proof: proof}
+		if err := client.Follow(p); err != nil {
 			t.Fatal(err)
+		}
+		if err := client.Follow(p); !errors.Is(err, ErrValidators) {
+			t.Fatalf("the same change again: %v", err)
+		}
+		header, c = block(t, "chain", uint64(i+1), next.Version, state.Root(), 0, 1, 2, 3, 4, 5)
+		p = &ledgerv1.ValidatorsProof{Header: header, Certificate: encoded(t, c), Proof: proof}
+		if err := client.Change(p.Header, p.Certificate, p.Proof); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Follow(p); !errors.Is(err, ErrValidators) || client.Validators.Version != next.Version {
+			t.Fatalf("what changes nothing: %v", err)
+		}
+		old := trie.Trie{}.Update([]trie.Change{{Key: seal.ValidatorsKey(), Value: encoded(t, sets[i])}})
+		header, c = block(t, "chain", uint64(i+1), next.Version, old.Root(), 0, 1, 2, 3, 4, 5)
+		if err := client.Change(header, encoded(t, c), old.Prove(seal.ValidatorsKey())); !errors.Is(err, ErrValidators) {
+			t.Fatalf("back: %v", err)
 		}
 	}
 	state := trie.Trie{}.Update([]trie.Change{{Key: seal.AccountKey(account), Value: encoded(t, &ledgerv1.Account{Balance: 7})}})
-	header, c := block(t, "chain", 3, 3, state.Root(), 3, 4, 5)
+	header, c := block(t, "chain", 3, 4, state.Root(), 3, 4, 5)
 	p := &ledgerv1.AccountProof{Header: header, Certificate: encoded(t, c), Account: account, Proof: state.Prove(seal.AccountKey(account))}
 	a, h, err := client.Account(p)
 	if err != nil || a.GetBalance() != 7 || h.GetHeight() != 3 || client.Height != 3 {

@@ -8,6 +8,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -167,4 +168,32 @@ func (m *Maker) Swap(candidate ed25519.PrivateKey) *ledgerv1.CertifiedBlock {
 	}
 	m.Validators = append(m.Validators[:len(m.Validators)-1:len(m.Validators)-1], candidate)
 	return b
+}
+
+// Expel has validators caught who voted for two blocks of one height: they leave the set at once, all in one block.
+func (m *Maker) Expel(caught ...ed25519.PrivateKey) *ledgerv1.CertifiedBlock {
+	m.T.Helper()
+	var actions []*ledgerv1.Action
+	for _, k := range caught {
+		actions = append(actions, &ledgerv1.Action{Kind: &ledgerv1.Action_Equivocation{Equivocation: &ledgerv1.Equivocation{
+			Kind: &ledgerv1.Equivocation_Votes{Votes: &ledgerv1.VotePair{
+				Validator: Public(k), First: m.vote(k, "one"), Second: m.vote(k, "another"),
+			}},
+		}}})
+	}
+	b := m.Next(m.Transaction(Key(1000), actions...))
+	if r := m.Receipts[len(m.Receipts)-1][0]; r.Code != ledgerv1.ReceiptCode_RECEIPT_CODE_OK {
+		m.T.Fatalf("equivocation: %v", r)
+	}
+	m.Validators = slices.DeleteFunc(slices.Clone(m.Validators), func(v ed25519.PrivateKey) bool {
+		return slices.ContainsFunc(caught, func(k ed25519.PrivateKey) bool { return k.Equal(v) })
+	})
+	return b
+}
+
+func (m *Maker) vote(k ed25519.PrivateKey, block string) *ledgerv1.Vote {
+	hash := sha256.Sum256([]byte(block))
+	v := &ledgerv1.Vote{Height: m.State.Height(), View: 1, Block: hash[:], Metadata: hash[:], ValidatorsVersion: m.State.Validators().Version}
+	v.Signature = seal.SignVote(ChainID, v, k)
+	return v
 }
