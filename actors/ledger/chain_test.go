@@ -95,6 +95,9 @@ func imported(t failer, header []byte, s State) State {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+	if out.CountAccounts() != s.CountAccounts() {
+		t.Fatalf("%d accounts came out of %d", out.CountAccounts(), s.CountAccounts())
+	}
 	return out
 }
 
@@ -430,8 +433,8 @@ func TestAccounts(t *testing.T) {
 		}
 		n++
 	}
-	if n != len(everybody) {
-		t.Errorf("%d accounts, want %d", n, len(everybody))
+	if n != len(everybody) || w.State.CountAccounts() != uint64(n) {
+		t.Errorf("%d accounts, counted %d, want %d", n, w.State.CountAccounts(), len(everybody))
 	}
 	for range w.State.Accounts() {
 		break

@@ -26,6 +26,7 @@ type layer struct {
 	pots       pots
 	validators *ledgerv1.ValidatorSet
 	dues       []due
+	born       uint64 // accounts that were not there before
 }
 
 // pots are the places where money can be, see ledgerv1.Supply.
@@ -61,6 +62,7 @@ func (d *draft) account(key []byte) *ledgerv1.Account {
 	a := d.find(place)
 	if a == nil {
 		a = newAccount(key)
+		d.open.born++
 	} else {
 		a = cloneAccount(a)
 	}
@@ -122,6 +124,7 @@ func (d *draft) keep() {
 		}
 	}
 	d.block.dues = append(d.block.dues, d.open.dues...)
+	d.block.born += d.open.born
 	d.block.pots, d.block.validators = d.open.pots, d.open.validators
 	d.drop()
 }
@@ -130,7 +133,7 @@ func (d *draft) keep() {
 func (d *draft) drop() {
 	clear(d.open.accounts)
 	clear(d.open.values)
-	d.open.order, d.open.dues = d.open.order[:0], d.open.dues[:0]
+	d.open.order, d.open.dues, d.open.born = d.open.order[:0], d.open.dues[:0], 0
 	d.open.pots, d.open.validators = d.block.pots, d.block.validators
 }
 
@@ -147,6 +150,7 @@ func (d *draft) close() (State, error) {
 	}
 	s, p := d.base, d.block.pots
 	s.height = d.height
+	s.people += d.block.born
 	s.supply = &ledgerv1.Supply{
 		Total: s.supply.Total, Balances: p.balances, Stakes: p.stakes, Escrows: p.escrows, Penalties: p.penalties,
 		Treasury: p.treasury, Burned: p.burned, SlashedInWindow: p.inWindow,

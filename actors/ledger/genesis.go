@@ -34,6 +34,7 @@ func Genesis(encoded []byte) (State, []byte, error) {
 		s.supply.Stakes += e.Stake
 		changes = append(changes, trie.Change{Key: seal.AccountKey(e.Key), Value: encode(a)})
 	}
+	s.people = uint64(len(g.Endowments))
 	s.supply.Total = s.supply.Balances + s.supply.Stakes
 	changes = append(changes,
 		trie.Change{Key: seal.ParamsKey(), Value: encode(s.params)},

@@ -507,6 +507,9 @@ func compare(t *rapid.T, s State, m *model) {
 	if v.Treasury != m.treasury || v.Burned != m.burned || v.SlashedInWindow != m.inWindow() || v.Stakes != m.stakes() {
 		t.Fatalf("height %d: supply %v, want treasury %d, burned %d, window %d, stakes %d", m.h, v, m.treasury, m.burned, m.inWindow(), m.stakes())
 	}
+	if n := len(slices.Collect(s.Accounts())); s.CountAccounts() != uint64(n) {
+		t.Fatalf("height %d: %d accounts, counted %d", m.h, n, s.CountAccounts())
+	}
 	if sum(v) != v.Total || v.Total != 4*12_000_000+4*501_000+5_000_000 {
 		t.Fatalf("height %d: supply %v", m.h, v)
 	}

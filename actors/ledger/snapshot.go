@@ -52,6 +52,7 @@ type Import struct {
 	trie   trie.Trie
 	last   []byte
 	chunks uint32
+	people uint64
 }
 
 // NewImport begins with the header of the block that the snapshot follows. The caller MUST have verified its certificate,
@@ -79,6 +80,9 @@ func (i *Import) Add(c *ledgerv1.SnapshotChunk) error {
 		}
 		changes[n] = trie.Change{Key: Hash(e.Key), Value: e.Value}
 		i.last = e.Key
+		if isAccount(Hash(e.Key), e.Value) {
+			i.people++
+		}
 	}
 	i.trie = i.trie.Update(changes)
 	i.chunks++
@@ -91,7 +95,7 @@ func (i *Import) Finish() (State, error) {
 		return State{}, fmt.Errorf("%w: root is %x, want %x", ErrSnapshot, root, i.header.State)
 	}
 	s := State{
-		chain: i.header.ChainId, height: i.header.Height, head: i.head, timeUs: i.header.TimeUs, trie: i.trie,
+		chain: i.header.ChainId, height: i.header.Height, head: i.head, timeUs: i.header.TimeUs, trie: i.trie, people: i.people,
 	}
 	s.params = held[ledgerv1.Params](s, seal.ParamsKey())
 	s.validators = held[ledgerv1.ValidatorSet](s, seal.ValidatorsKey())
