@@ -14,7 +14,7 @@ import (
 
 // What no block may exceed, whoever proposes it. Operators may configure less.
 const (
-	MaxBatchCount = 4096
+	MaxBatchCount = 2048
 	MaxBatchBytes = 2 << 20
 	MaxTxBytes    = 64 << 10
 )
