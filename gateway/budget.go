@@ -62,8 +62,8 @@ func (s *session) release(n uint64) {
 
 // counters are what the door saw. They are for people: nothing is decided by them.
 type counters struct {
-	refused, delivered, stripped, recorded, rejected, stale, replaced, tested atomic.Uint64
-	closed                                                                    [16]atomic.Uint64 // by error code
+	refused, delivered, stripped, recorded, rejected, stale, replaced, tested, receipts atomic.Uint64
+	closed                                                                              [16]atomic.Uint64 // by error code
 }
 
 // Stats is a moment of the door.
@@ -79,6 +79,7 @@ type Stats struct {
 	Stale       uint64            // messages about tokens that no longer count
 	Replaced    uint64            // sessions whose key connected again
 	Tested      uint64            // workers measured
+	Receipts    uint64            // signed for recorded results
 	Closed      map[string]uint64 // sessions closed by the door, by error code
 }
 
@@ -88,7 +89,7 @@ func (d *Door) Stats() Stats {
 		Connections: d.guard.connections(), Sessions: d.table.len(), Waiting: d.waiting.len(),
 		Refused: d.count.refused.Load(), Delivered: d.count.delivered.Load(), Stripped: d.count.stripped.Load(),
 		Recorded: d.count.recorded.Load(), Rejected: d.count.rejected.Load(), Stale: d.count.stale.Load(),
-		Replaced: d.count.replaced.Load(), Tested: d.count.tested.Load(), Closed: make(map[string]uint64),
+		Replaced: d.count.replaced.Load(), Tested: d.count.tested.Load(), Receipts: d.count.receipts.Load(), Closed: make(map[string]uint64),
 	}
 	for code := range d.count.closed {
 		if n := d.count.closed[code].Load(); n > 0 {

@@ -71,6 +71,9 @@ type Config struct {
 	InputCache uint64
 	// SettleTimeout bounds how long a result waits for a store that is busy or away. Default 30 s.
 	SettleTimeout time.Duration
+	// ReceiptInterval is how long recorded results wait for others before one signature is made for all of them; a full
+	// receipt does not wait. Default 5 s.
+	ReceiptInterval time.Duration
 
 	Benchmark BenchmarkConfig
 }
@@ -124,6 +127,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.CloseLinger, time.Second)
 	setDefault(&c.InputCache, 64*mebibyte)
 	setDefault(&c.SettleTimeout, 30*time.Second)
+	setDefault(&c.ReceiptInterval, 5*time.Second)
 	var err error
 	if c.Benchmark, err = c.Benchmark.withDefaults(); err != nil {
 		return c, err
@@ -143,6 +147,7 @@ func (c Config) check() error {
 		{c.HandshakesPerIPPerSecond < 0 || c.HandshakeBurstPerIP < 0, "negative handshake limit per address"},
 		{c.HandshakeTimeout < 0 || c.CommandTimeout < 0 || c.PayloadTimeout < 0 || c.WriteTimeout < 0, "negative timeout"},
 		{c.ReconnectGrace < 0 || c.CloseLinger < 0 || c.SettleTimeout < 0, "negative timeout"},
+		{c.ReceiptInterval < 0 || c.ReceiptInterval > time.Minute, "receipt interval outside 0 .. 1 min"},
 		{c.PingInterval < 100*time.Millisecond || c.PingInterval > time.Hour, "ping interval outside 100 ms .. 1 h"},
 		{c.MaxQueue < mebibyte, "queue limit below 1 MiB"},
 		{c.SessionBytesInFlight < c.MaxFrameTier3, "bytes in flight of a session below one frame"},

@@ -48,6 +48,7 @@ type Door struct {
 
 	table    table
 	waiting  waiting
+	arrears  arrears
 	inputs   *inputCache
 	guard    *guard
 	budget   *budget

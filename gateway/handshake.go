@@ -153,6 +153,7 @@ func (s *session) takeOver(held []uint64) (resume []uint64) {
 		s.door.deps.Orchestrator.WorkerCredits(s.key[:], 0)
 		resume, lost = old.replace(s, has)
 	}
+	s.inherit(s.door.arrears.take(s.key))
 	for token, w := range s.door.waiting.takeAll(s.key) {
 		t := &task{Task: w.task, acked: w.task.Acked}
 		if !has[token] {
@@ -208,6 +209,7 @@ func (s *session) replace(by *session, has map[uint64]bool) (resume []uint64, lo
 			resume = append(resume, token)
 		}
 	}
+	by.inherit(s.unpaid())
 	s.door.count.replaced.Add(1)
 	why := wire.Errorf(workerv1.ErrorCode_ERROR_CODE_REPLACED, "the same key connected again")
 	last, _ := wire.AppendFromOrchestrator(nil, &workerv1.FromOrchestrator{Kind: &workerv1.FromOrchestrator_Error{
@@ -230,6 +232,9 @@ func (s *session) welcome(resume []uint64) {
 	}}})
 	s.mu.Lock()
 	s.welcomed = true
+	if !s.ended {
+		s.sign()
+	}
 	s.mu.Unlock()
 	s.conn.Kick()
 }

@@ -267,8 +267,9 @@ func (s *session) reject(r *rejection) {
 			Receipt: ed25519.Sign(s.door.cfg.Key, wire.RejectedText(s.key[:], uint32(r.reason), at, r.detail)),
 		},
 	}})
-	if err != nil {
-		last = nil
+	words := s.lastReceipts()
+	if err == nil {
+		words = append(words, last)
 	}
-	s.end(wire.RejectedCode, r.reason.String(), last)
+	s.end(wire.RejectedCode, r.reason.String(), words...)
 }

@@ -28,6 +28,7 @@ type raw struct {
 	serverKey []byte
 	nonce     []byte
 	settled   []*workerv1.TaskSettled // passed over by await
+	receipts  []*workerv1.Receipts    // likewise
 }
 
 func (r *rig) dial(t *testing.T, key ed25519.PrivateKey) *raw {
@@ -103,6 +104,9 @@ func (w *raw) await(what string, ok func(*workerv1.FromOrchestrator) bool) (*wor
 		}
 		if s := m.GetTaskSettled(); s != nil {
 			w.settled = append(w.settled, s)
+		}
+		if s := m.GetReceipts(); s != nil {
+			w.receipts = append(w.receipts, s)
 		}
 	}
 }

@@ -281,6 +281,21 @@ func (a *arrival) answer(m *workerv1.TaskSettled) {
 		s = now
 	}
 	s.thank(m)
+	if m.Outcome == workerv1.TaskOutcome_TASK_OUTCOME_RECORDED {
+		a.acknowledge(s)
+	}
+}
+
+// acknowledge has the recorded result go into the worker's next receipt.
+func (a *arrival) acknowledge(s *session) {
+	m := a.meta
+	r := proof.Recorded{
+		Job: a.task.Job, Slot: a.task.Slot, Token: a.task.Token, Attested: len(m.GetAttestation()) > 0,
+		Checksum: proof.Checksum(m.GetStatus(), m.GetFuel(), [32]byte(m.GetOutputSha256())),
+	}
+	if !s.owe(r) {
+		s.door.arrears.add(s.key, r, time.Now().Add(arrearsGrace))
+	}
 }
 
 // give ends the settlement in the session that took the result.

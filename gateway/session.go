@@ -45,6 +45,8 @@ type session struct {
 	tasks    map[uint64]*task        // in flight; nil until needed; guarded by mu
 	settling map[uint64]struct{}     // results on their way to the log; nil until needed; guarded by mu
 	settled  []*workerv1.TaskSettled // answers that have not been sent; guarded by mu
+	owed     []*batch                // receipts to be signed; results are added to the last one; guarded by mu
+	due      *time.Timer             // of owed; nil until needed; guarded by mu
 	ready    dispatch.Worker         // what the dispatcher was told, or will be; Tier 0: not admitted; guarded by mu
 	credits  uint32                  // what the worker asked for last; guarded by mu
 	drained  bool                    // takes no new tasks; guarded by mu
@@ -274,29 +276,31 @@ func (s *session) close(why *wire.Error) {
 		return
 	}
 	s.door.count.closed[min(int(why.Code), len(s.door.count.closed)-1)].Add(1)
+	var words [][]byte
+	if reason != eventv1.StripReason_STRIP_REASON_SOCKET_DROPPED { // such a peer does not read
+		words = s.lastReceipts()
+	}
 	last, err := wire.AppendFromOrchestrator(nil, &workerv1.FromOrchestrator{Kind: &workerv1.FromOrchestrator_Error{
 		Error: &workerv1.Error{Code: why.Code, Detail: clip(why.Detail)},
 	}})
-	if err != nil {
-		last = nil
+	if err == nil {
+		words = append(words, last)
 	}
-	s.end(wire.CloseCode(why.Code), why.Error(), last)
+	s.end(wire.CloseCode(why.Code), why.Error(), words...)
+	s.keepOwed()
 }
 
 // drop ends the session because its socket is gone, or was closed by the worker.
 func (s *session) drop(err error) {
 	if s.leave(eventv1.StripReason_STRIP_REASON_SOCKET_DROPPED, "") {
 		s.door.log.Debug("worker gone", "worker", s.short(), "cause", err)
+		s.keepOwed()
 	}
 	_ = s.conn.Close()
 }
 
-func (s *session) end(code int, reason string, last []byte) {
-	if last != nil {
-		s.conn.End(code, reason, s.door.cfg.CloseLinger, last)
-		return
-	}
-	s.conn.End(code, reason, s.door.cfg.CloseLinger)
+func (s *session) end(code int, reason string, last ...[]byte) {
+	s.conn.End(code, reason, s.door.cfg.CloseLinger, last...)
 }
 
 // keepTasks stands for no strip at all: the tasks stay assigned.
@@ -334,6 +338,9 @@ func (s *session) seal() (map[uint64]*task, bool) {
 	s.ended = true
 	tasks := s.tasks
 	s.tasks = nil
+	if s.due != nil {
+		s.due.Stop()
+	}
 	if s.freed != nil {
 		s.freed.Broadcast()
 	}

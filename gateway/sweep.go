@@ -30,6 +30,7 @@ func (d *Door) sweep() {
 			}
 			if shard == 0 {
 				d.guard.sweep(now)
+				d.arrears.forget(now)
 			}
 		}
 	}

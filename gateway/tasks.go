@@ -62,6 +62,9 @@ func (s *session) forget(token uint64) (*task, bool) {
 	defer s.mu.Unlock()
 	t, ok := s.tasks[token]
 	delete(s.tasks, token)
+	if s.leaving() && !s.ended {
+		s.sign()
+	}
 	return t, ok
 }
 
@@ -208,7 +211,14 @@ func (s *session) setCredits(n uint32) {
 }
 
 // drainFromThere is the worker's wish to leave: it finishes what it has and gets nothing new.
-func (s *session) drainFromThere() { s.stopWork() }
+func (s *session) drainFromThere() {
+	s.stopWork()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leaving() && !s.ended {
+		s.sign()
+	}
+}
 
 // drainFromHere asks the worker to finish what it has.
 func (s *session) drainFromHere(reason string) {

@@ -35,7 +35,7 @@ func (s *Settler) verified(j *ledgerv1.PendingJob, f *eventv1.TaskVerified) {
 	}
 	d := &ledgerv1.Decision{
 		Job: j.Id, Module: j.Module, Input: j.Input, Checksum: f.Checksum, Basis: f.Basis,
-		Referee: f.Basis == eventv1.VerdictBasis_VERDICT_BASIS_REFEREE,
+		Referee: f.Basis == eventv1.VerdictBasis_VERDICT_BASIS_REFEREE, FirstSlot: j.FirstSlot,
 	}
 	d.Agreeing = results(j, f.Agreeing, func(sum [32]byte) bool { return bytes.Equal(sum[:], f.Checksum) })
 	if len(d.Agreeing) == 0 || !d.Referee && len(d.Agreeing) < 2 {

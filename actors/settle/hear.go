@@ -56,7 +56,7 @@ func (s *Settler) hearJob(id string, fact events.Fact) {
 	case *eventv1.JobDeadLettered:
 		s.giveBack(j, f.Reason)
 	case *eventv1.JobRequeued:
-		j.Round, j.Slots = f.Round, nil
+		j.Round, j.FirstSlot, j.Slots = f.Round, f.FirstSlot, nil
 	case *eventv1.JobDiscarded, *eventv1.JobCancelled:
 		delete(s.jobs, id)
 		s.giveBack(j, eventv1.DeadLetterReason_DEAD_LETTER_REASON_NO_QUORUM)

@@ -70,6 +70,9 @@ type Config struct {
 	// verification: an agent that has it is a liar.
 	Dishonesty func(t Task, r *Result)
 
+	// OnReceipt, if set, is given every receipt that the orchestrator signs, on the goroutine that reads: it MUST NOT wait
+	// for the agent, and MUST NOT change what it is given.
+	OnReceipt func(Receipt)
 	// OnSession, if set, hears of every session that was admitted.
 	OnSession func(tier uint32)
 	// HTTP fetches blobs. Default: a client with a timeout of 60 s.

@@ -27,12 +27,15 @@ type desk struct {
 	closed   bool             // guarded by mu
 	idle     chan struct{}    // closed when draining and items is empty; nil until asked for; guarded by mu
 	stats    Stats            // guarded by mu
+	outbox   outbox           // guarded by mu
 }
 
 // Stats is what became of an agent's tasks.
 type Stats struct {
 	Taken, Recorded, Rejected, Stale, Failed, Cancelled uint64
-	Held                                                int // now
+	Receipted                                           uint64 // recorded results that receipts were signed for
+	Forged                                              uint64 // receipts that were not signed as they should be
+	Held                                                int    // now
 }
 
 // item is one task. Its fields are fixed but for those that desk.mu guards.
@@ -132,8 +135,9 @@ func (d *desk) run(ctx context.Context, it *item) (Result, error) {
 // done reports a result, or that there is none.
 func (d *desk) done(it *item, r Result, err error) {
 	var meta []byte
+	var out sent
 	if err == nil {
-		meta, err = d.encode(it, r)
+		meta, out, err = d.encode(it, r)
 	}
 	d.mu.Lock()
 	it.stop()
@@ -146,6 +150,7 @@ func (d *desk) done(it *item, r Result, err error) {
 	s := d.session
 	if err == nil {
 		it.meta, it.output = meta, r.Output
+		d.outbox.put(it.assign.GetToken(), out)
 	} else {
 		d.stats.Failed++
 		d.remove(it.assign.GetToken())
@@ -165,7 +170,7 @@ func (d *desk) done(it *item, r Result, err error) {
 }
 
 // encode signs a result.
-func (d *desk) encode(it *item, r Result) ([]byte, error) {
+func (d *desk) encode(it *item, r Result) ([]byte, sent, error) {
 	m, a := it.assign, d.agent
 	statement := proof.Statement{
 		Job: m.GetJob(), Slot: m.GetSlot(), Token: m.GetToken(), Module: [32]byte(m.GetModule()),
@@ -181,13 +186,16 @@ func (d *desk) encode(it *item, r Result) ([]byte, error) {
 	if !a.cfg.Unsigned {
 		result.Attestation = statement.Sign(a.key)
 	}
-	return wire.AppendFromWorker(nil, &workerv1.FromWorker{Kind: &workerv1.FromWorker_TaskResult{TaskResult: result}})
+	out := sent{job: m.GetJob(), slot: m.GetSlot(), checksum: proof.Checksum(r.Status, r.Fuel, statement.Output)}
+	meta, err := wire.AppendFromWorker(nil, &workerv1.FromWorker{Kind: &workerv1.FromWorker_TaskResult{TaskResult: result}})
+	return meta, out, err
 }
 
 // settled ends the keeping of results: they are in the log, or will never be.
-func (d *desk) settled(m *workerv1.TaskSettled) {
+func (d *desk) settled(m *workerv1.TaskSettled, serverKey []byte) {
 	n := uint64(len(m.GetTokens()))
 	d.mu.Lock()
+	refused := d.refusal(m, serverKey)
 	switch m.GetOutcome() {
 	case workerv1.TaskOutcome_TASK_OUTCOME_RECORDED:
 		d.stats.Recorded += n
@@ -197,9 +205,18 @@ func (d *desk) settled(m *workerv1.TaskSettled) {
 		d.stats.Stale += n
 	}
 	for _, token := range m.GetTokens() {
+		switch m.GetOutcome() {
+		case workerv1.TaskOutcome_TASK_OUTCOME_RECORDED:
+			d.outbox.recorded(token)
+		case workerv1.TaskOutcome_TASK_OUTCOME_REJECTED:
+			d.outbox.take(token)
+		}
 		d.remove(token)
 	}
 	d.mu.Unlock()
+	if refused != nil {
+		d.agent.hand(*refused)
+	}
 	if m.GetOutcome() == workerv1.TaskOutcome_TASK_OUTCOME_REJECTED {
 		d.agent.cfg.Log.Warn("result rejected", "reason", eventv1.RejectReason(m.GetReason()).String(), "detail", m.GetDetail())
 	}

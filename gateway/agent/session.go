@@ -98,9 +98,13 @@ func (s *session) unexpected(m *workerv1.FromOrchestrator) error {
 	case *workerv1.FromOrchestrator_Rejected:
 		r := k.Rejected
 		text := wire.RejectedText(s.agent.public, uint32(r.GetReason()), r.GetAtUs(), r.GetDetail())
+		proven := len(s.serverKey) == ed25519.PublicKeySize && ed25519.Verify(s.serverKey, text, r.GetReceipt())
+		if proven {
+			s.agent.hand(Receipt{Orchestrator: s.serverKey, Rejected: r})
+		}
 		return &RejectedError{
 			Reason: r.GetReason(), Detail: r.GetDetail(), AtUs: r.GetAtUs(), ServerKey: s.serverKey, Receipt: r.GetReceipt(),
-			Proven: len(s.serverKey) == ed25519.PublicKeySize && ed25519.Verify(s.serverKey, text, r.GetReceipt()),
+			Proven: proven,
 		}
 	}
 	return wire.Errorf(workerv1.ErrorCode_ERROR_CODE_OUT_OF_ORDER, "unexpected message")
@@ -117,13 +121,15 @@ func (s *session) read(life context.Context) error {
 		case *workerv1.FromOrchestrator_TaskAssign:
 			s.assigned(k.TaskAssign, in.Payload)
 		case *workerv1.FromOrchestrator_TaskSettled:
-			s.agent.desk.settled(k.TaskSettled)
+			s.agent.desk.settled(k.TaskSettled, s.serverKey)
 		case *workerv1.FromOrchestrator_TaskCancel:
 			s.agent.desk.cancel(k.TaskCancel.GetTokens())
 		case *workerv1.FromOrchestrator_BenchmarkChallenge:
 			s.tests.Go(func() { s.answer(life, k.BenchmarkChallenge) })
 		case *workerv1.FromOrchestrator_Admitted:
 			s.begin(k.Admitted)
+		case *workerv1.FromOrchestrator_Receipts:
+			s.receipts(k.Receipts)
 		case *workerv1.FromOrchestrator_Drain:
 			s.agent.cfg.Log.Info("asked to drain", "reason", k.Drain.GetReason())
 		default:
@@ -293,6 +299,7 @@ func (s *session) drain(life context.Context) {
 		return
 	case <-timeout.C:
 	case <-s.agent.desk.empty():
+		s.awaitReceipts(life)
 	}
 	s.conn.End(wire.CloseCode(0), "drained", time.Second)
 	select {

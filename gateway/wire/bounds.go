@@ -16,6 +16,8 @@ const (
 	MaxTokens = 4096
 	// MaxProof is the size of the largest further proof.
 	MaxProof = 64 << 10
+	// MaxReceipts is the size of the largest body of Receipts.
+	MaxReceipts = 128 << 10
 	// MaxDetail is the size of the longest text for people.
 	MaxDetail = 4096
 
@@ -128,6 +130,10 @@ func checkFromOrchestrator(m *workerv1.FromOrchestrator) error {
 		b.optional(len(k.TaskSettled.GetReceipt()), signatureSize, "receipt")
 	case *workerv1.FromOrchestrator_Drain:
 		b.atMost(len(k.Drain.GetReason()), MaxDetail, "reason")
+	case *workerv1.FromOrchestrator_Receipts:
+		n := len(k.Receipts.GetBody())
+		b.check(n > 0 && n <= MaxReceipts, "body")
+		b.size(len(k.Receipts.GetSignature()), signatureSize, "signature")
 	case *workerv1.FromOrchestrator_Error:
 		b.atMost(len(k.Error.GetDetail()), MaxDetail, "detail")
 	default:

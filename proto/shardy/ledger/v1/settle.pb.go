@@ -208,6 +208,7 @@ type PendingJob struct {
 	Input         []byte                 `protobuf:"bytes,4,opt,name=input,proto3" json:"input,omitempty"`
 	Slots         []*PendingSlot         `protobuf:"bytes,5,rep,name=slots,proto3" json:"slots,omitempty"` // by number
 	Escrowed      bool                   `protobuf:"varint,6,opt,name=escrowed,proto3" json:"escrowed,omitempty"`
+	FirstSlot     uint32                 `protobuf:"varint,7,opt,name=first_slot,json=firstSlot,proto3" json:"first_slot,omitempty"` // of the round
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -282,6 +283,13 @@ func (x *PendingJob) GetEscrowed() bool {
 		return x.Escrowed
 	}
 	return false
+}
+
+func (x *PendingJob) GetFirstSlot() uint32 {
+	if x != nil {
+		return x.FirstSlot
+	}
+	return 0
 }
 
 type PendingSlot struct {
@@ -540,7 +548,7 @@ const file_shardy_ledger_v1_settle_proto_rawDesc = "" +
 	"\x04paid\x18\b \x01(\x04R\x04paid\x12\x18\n" +
 	"\arefused\x18\t \x01(\x04R\arefused\x12\x16\n" +
 	"\x06unpaid\x18\n" +
-	" \x01(\x04R\x06unpaid\"\xb1\x01\n" +
+	" \x01(\x04R\x06unpaid\"\xd0\x01\n" +
 	"\n" +
 	"PendingJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -548,7 +556,9 @@ const file_shardy_ledger_v1_settle_proto_rawDesc = "" +
 	"\x06module\x18\x03 \x01(\fR\x06module\x12\x14\n" +
 	"\x05input\x18\x04 \x01(\fR\x05input\x123\n" +
 	"\x05slots\x18\x05 \x03(\v2\x1d.shardy.ledger.v1.PendingSlotR\x05slots\x12\x1a\n" +
-	"\bescrowed\x18\x06 \x01(\bR\bescrowed\"Y\n" +
+	"\bescrowed\x18\x06 \x01(\bR\bescrowed\x12\x1d\n" +
+	"\n" +
+	"first_slot\x18\a \x01(\rR\tfirstSlot\"Y\n" +
 	"\vPendingSlot\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x120\n" +
 	"\x06result\x18\x02 \x01(\v2\x18.shardy.ledger.v1.ResultR\x06result\"\x80\x03\n" +

@@ -734,8 +734,9 @@ type Decision struct {
 	Agreeing      []*Result              `protobuf:"bytes,6,rep,name=agreeing,proto3" json:"agreeing,omitempty"`
 	Contradicted  []*Result              `protobuf:"bytes,7,rep,name=contradicted,proto3" json:"contradicted,omitempty"`
 	PolicyVersion uint64                 `protobuf:"varint,8,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
-	LogSize       uint64                 `protobuf:"varint,9,opt,name=log_size,json=logSize,proto3" json:"log_size,omitempty"` // of a checkpoint of the orchestrator's log that holds the verdict; 0: none yet
-	Referee       bool                   `protobuf:"varint,10,opt,name=referee,proto3" json:"referee,omitempty"`               // the sender has computed the job itself and got this checksum
+	LogSize       uint64                 `protobuf:"varint,9,opt,name=log_size,json=logSize,proto3" json:"log_size,omitempty"`        // of a checkpoint of the orchestrator's log that holds the verdict; 0: none yet
+	Referee       bool                   `protobuf:"varint,10,opt,name=referee,proto3" json:"referee,omitempty"`                      // the sender has computed the job itself and got this checksum
+	FirstSlot     uint32                 `protobuf:"varint,11,opt,name=first_slot,json=firstSlot,proto3" json:"first_slot,omitempty"` // of the round that was decided: a requeue takes the voice from results of slots before it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -838,6 +839,13 @@ func (x *Decision) GetReferee() bool {
 		return x.Referee
 	}
 	return false
+}
+
+func (x *Decision) GetFirstSlot() uint32 {
+	if x != nil {
+		return x.FirstSlot
+	}
+	return 0
 }
 
 // Settlement pays the agreeing workers out of the sender's escrow for the job.
@@ -1817,7 +1825,7 @@ const file_shardy_ledger_v1_transaction_proto_rawDesc = "" +
 	"\x06status\x18\x04 \x01(\x0e2\x1d.shardy.event.v1.ResultStatusR\x06status\x12\x12\n" +
 	"\x04fuel\x18\x05 \x01(\x04R\x04fuel\x12\x16\n" +
 	"\x06output\x18\x06 \x01(\fR\x06output\x12 \n" +
-	"\vattestation\x18\a \x01(\fR\vattestation\"\xeb\x02\n" +
+	"\vattestation\x18\a \x01(\fR\vattestation\"\x8a\x03\n" +
 	"\bDecision\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x16\n" +
 	"\x06module\x18\x02 \x01(\fR\x06module\x12\x14\n" +
@@ -1829,7 +1837,9 @@ const file_shardy_ledger_v1_transaction_proto_rawDesc = "" +
 	"\x0epolicy_version\x18\b \x01(\x04R\rpolicyVersion\x12\x19\n" +
 	"\blog_size\x18\t \x01(\x04R\alogSize\x12\x18\n" +
 	"\areferee\x18\n" +
-	" \x01(\bR\areferee\"Z\n" +
+	" \x01(\bR\areferee\x12\x1d\n" +
+	"\n" +
+	"first_slot\x18\v \x01(\rR\tfirstSlot\"Z\n" +
 	"\n" +
 	"Settlement\x126\n" +
 	"\bdecision\x18\x01 \x01(\v2\x1a.shardy.ledger.v1.DecisionR\bdecision\x12\x14\n" +

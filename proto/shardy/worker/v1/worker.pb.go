@@ -1938,7 +1938,8 @@ type RecordedResult struct {
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
 	Slot          uint32                 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
 	Token         uint64                 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"`
-	Checksum      []byte                 `protobuf:"bytes,4,opt,name=checksum,proto3" json:"checksum,omitempty"` // actors/proof, Checksum: what a verdict compares
+	Checksum      []byte                 `protobuf:"bytes,4,opt,name=checksum,proto3" json:"checksum,omitempty"`  // actors/proof, Checksum: what a verdict compares
+	Attested      bool                   `protobuf:"varint,5,opt,name=attested,proto3" json:"attested,omitempty"` // it came with a valid attestation: the ledger pays for no other
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1999,6 +2000,13 @@ func (x *RecordedResult) GetChecksum() []byte {
 		return x.Checksum
 	}
 	return nil
+}
+
+func (x *RecordedResult) GetAttested() bool {
+	if x != nil {
+		return x.Attested
+	}
+	return false
 }
 
 type Drain struct {
@@ -2243,12 +2251,13 @@ const file_shardy_worker_v1_worker_proto_rawDesc = "" +
 	"\fReceiptsBody\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\fR\x06worker\x12\x13\n" +
 	"\x05at_us\x18\x02 \x01(\x03R\x04atUs\x12:\n" +
-	"\aresults\x18\x03 \x03(\v2 .shardy.worker.v1.RecordedResultR\aresults\"h\n" +
+	"\aresults\x18\x03 \x03(\v2 .shardy.worker.v1.RecordedResultR\aresults\"\x84\x01\n" +
 	"\x0eRecordedResult\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x14\n" +
 	"\x05token\x18\x03 \x01(\x04R\x05token\x12\x1a\n" +
-	"\bchecksum\x18\x04 \x01(\fR\bchecksum\"\x1f\n" +
+	"\bchecksum\x18\x04 \x01(\fR\bchecksum\x12\x1a\n" +
+	"\battested\x18\x05 \x01(\bR\battested\"\x1f\n" +
 	"\x05Drain\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"P\n" +
 	"\x05Error\x12/\n" +
