@@ -37,6 +37,7 @@ type serveFlags struct {
 	logServer                       logserver.Flags
 	tracesEndpoint                  string
 	tracesRatio                     float64
+	mesh                            meshFlags
 	logFormat, logLevel             string
 	configFile                      string
 	printConfig                     bool
@@ -69,6 +70,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.logAddressFile, "log-address-file", "", "write the address that the log is served on to this file once it is")
 	flags.StringVar(&f.tracesEndpoint, "traces-endpoint", "", "OpenTelemetry collector over HTTP (OTLP), for example http://127.0.0.1:4318; empty: no traces")
 	flags.Float64Var(&f.tracesRatio, "traces-ratio", 1, "part of the traces that is sent, above 0 and at most 1")
+	f.mesh.register(flags)
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.configFile, configFlag, "", "JSON file whose fields have the names of these flags (a flag wins over SHARDY_<FLAG>, that over the file)")
@@ -124,6 +126,9 @@ func (f *serveFlags) config(stderr io.Writer) (orchestrator.Config, error) {
 	cfg.LogURL, cfg.LogListen = f.logURL, f.logServer.Listen
 	if cfg.LogServer, err = f.logServer.Config(cfg.Logger); err != nil {
 		return cfg, cli.Usage(err)
+	}
+	if cfg.Mesh, err = f.mesh.config(); err != nil {
+		return cfg, err
 	}
 	cfg.API = f.api
 	cfg.Traces.Endpoint, cfg.Traces.Ratio = f.tracesEndpoint, f.tracesRatio

@@ -111,7 +111,7 @@ func setJSON(v pflag.Value, raw json.RawMessage) error {
 			return errors.New("want true or false")
 		}
 		return v.Set(strconv.FormatBool(b))
-	case "int", "float64":
+	case "int", "uint64", "float64":
 		var n json.Number
 		if raw[0] == '"' || json.Unmarshal(raw, &n) != nil || n == "" {
 			return errors.New("want a number")
@@ -186,7 +186,7 @@ func shown(f *pflag.Flag) any {
 	}
 	text := f.Value.String()
 	switch f.Value.Type() {
-	case "int", "float64":
+	case "int", "uint64", "float64":
 		return json.Number(text)
 	case "bool":
 		return text == "true"

@@ -22,6 +22,7 @@ type client struct {
 	modules   operatorv1connect.ModuleServiceClient
 	events    operatorv1connect.EventServiceClient
 	workers   operatorv1connect.WorkerServiceClient
+	ledger    operatorv1connect.LedgerServiceClient
 }
 
 func newClient(address string) *client {
@@ -31,6 +32,7 @@ func newClient(address string) *client {
 		modules:   operatorv1connect.NewModuleServiceClient(http.DefaultClient, address),
 		events:    operatorv1connect.NewEventServiceClient(http.DefaultClient, address),
 		workers:   operatorv1connect.NewWorkerServiceClient(http.DefaultClient, address),
+		ledger:    operatorv1connect.NewLedgerServiceClient(http.DefaultClient, address),
 	}
 }
 

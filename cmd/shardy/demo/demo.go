@@ -98,7 +98,9 @@ type show struct {
 	group   *process.Group
 	workers []*worker
 	server  *process.Process
-	logURL  string // of a log that is read over the network
+	node    string   // name of the orchestrator
+	flags   []string // of it, beside those of its log
+	logURL  string   // of a log that is read over the network
 	client  *client
 	screen  *screen
 	sum     Summary
@@ -137,7 +139,7 @@ func Run(ctx context.Context, cfg Config) (sum Summary, err error) {
 	if err := cfg.Validate(); err != nil {
 		return Summary{}, err
 	}
-	d := &show{cfg: cfg, begin: time.Now(), screen: newScreen(cfg.Err, cfg.Terminal)}
+	d := &show{cfg: cfg, begin: time.Now(), screen: newScreen(cfg.Err, cfg.Terminal), node: "demo"}
 	if err := d.prepare(); err != nil {
 		return Summary{}, err
 	}
@@ -232,7 +234,8 @@ func (d *show) startServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.server, err = d.group.Start("orchestrator", append([]string{"serve", "--listen", "127.0.0.1:0", "--address-file", address, "--node", "demo"}, flags...)...)
+	flags = append(flags, d.flags...)
+	d.server, err = d.group.Start("orchestrator", append([]string{"serve", "--listen", "127.0.0.1:0", "--address-file", address, "--node", d.node}, flags...)...)
 	if err != nil {
 		return err
 	}
@@ -243,35 +246,52 @@ func (d *show) startServer(ctx context.Context) error {
 		return fmt.Errorf("orchestrator: %w", err)
 	}
 	d.client = newClient("http://" + at)
-	d.screen.say("orchestrator is up at http://%s, its files in %s", at, d.dir)
+	d.screen.say("orchestrator %s is up at http://%s, its files in %s", d.node, at, d.dir)
 	return nil
 }
 
 func (d *show) startWorkers() error {
-	add := func(n int, k kind, extra ...string) error {
-		for i := range n {
-			w := &worker{name: fmt.Sprintf("%s-%d", k, i+1), kind: k}
-			keyFile := filepath.Join(d.dir, "processes", w.name+".key")
-			key, err := agent.LoadKey(keyFile) // made here, so that the demo knows whose key is whose
-			if err != nil {
-				return err
-			}
-			w.key = hex.EncodeToString(key.Public().(ed25519.PublicKey))
-			args := append([]string{
-				"worker", "--server", d.client.address, "--key-file", keyFile, "--sandboxes", "1",
-				// Modest claims, quickly proven: the jobs accept tier 1, and all workers share this machine.
-				"--mflops", "400", "--memory", "64",
-			}, extra...)
-			if w.proc, err = d.group.Start(w.name, args...); err != nil {
-				return err
-			}
-			d.workers = append(d.workers, w)
+	for _, w := range d.crew() {
+		key, err := agent.LoadKey(d.keyFile(w.name)) // made here, so that the demo knows whose key is whose
+		if err != nil {
+			return err
 		}
-		return nil
+		w.key = hex.EncodeToString(key.Public().(ed25519.PublicKey))
+		args := []string{
+			"worker", "--server", d.client.address, "--key-file", d.keyFile(w.name), "--sandboxes", "1",
+			// Modest claims, quickly proven: the jobs accept tier 1, and all workers share this machine.
+			"--mflops", "400", "--memory", "64",
+		}
+		switch w.kind {
+		case liar:
+			args = append(args, "--dishonest", "lie")
+		case dropper:
+			args = append(args, "--dishonest", "drop")
+		}
+		if w.proc, err = d.group.Start(w.name, args...); err != nil {
+			return err
+		}
+		d.workers = append(d.workers, w)
 	}
-	if err := errors.Join(add(d.cfg.Workers, honest), add(d.cfg.Liars, liar, "--dishonest", "lie"), add(d.cfg.Droppers, dropper, "--dishonest", "drop")); err != nil {
-		return err
-	}
-	d.screen.say("%d workers join: %d honest, %d that lie, %d that drop their socket in mid-task", len(d.workers), d.cfg.Workers, d.cfg.Liars, d.cfg.Droppers)
+	d.screen.say("%d workers join %s: %d honest, %d that lie, %d that drop their socket in mid-task",
+		len(d.workers), d.node, d.cfg.Workers, d.cfg.Liars, d.cfg.Droppers)
 	return nil
+}
+
+// crew plans the workers.
+func (d *show) crew() []*worker {
+	var all []*worker
+	for _, k := range []struct {
+		n    int
+		kind kind
+	}{{d.cfg.Workers, honest}, {d.cfg.Liars, liar}, {d.cfg.Droppers, dropper}} {
+		for i := range k.n {
+			all = append(all, &worker{name: fmt.Sprintf("%s-%d", k.kind, i+1), kind: k.kind})
+		}
+	}
+	return all
+}
+
+func (d *show) keyFile(worker string) string {
+	return filepath.Join(d.dir, "processes", worker+".key")
 }

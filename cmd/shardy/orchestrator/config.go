@@ -53,6 +53,8 @@ type Config struct {
 	LogServer esdbserver.Config
 	// Log tunes the embedded log.
 	Log pebblelog.Options
+	// Mesh shares a ledger with other orchestrators. It needs a DataDir. Nil: without.
+	Mesh *MeshConfig
 	// Traces are sent if an endpoint is set. Node, Version and Logger are filled in.
 	Traces traces.Config
 	// DrainTimeout bounds the wait for workers at the end. Default 5 s.
@@ -104,6 +106,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%w: TLS needs both a certificate and a key", ErrConfig)
 	case c.LogURL != "" && c.DataDir == "":
 		return fmt.Errorf("%w: a log elsewhere needs a data folder for the keys and the blobs", ErrConfig)
+	case c.Mesh != nil && c.DataDir == "":
+		return fmt.Errorf("%w: the mesh needs a data folder: a key that has voted must not forget it", ErrConfig)
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("%w: negative drain timeout", ErrConfig)
 	case c.Challenges < 0 || c.Challenges > 1024:

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,8 @@ import (
 	"github.com/shardy-network/orchestrator/gateway"
 	"github.com/shardy-network/orchestrator/gateway/agent/sandbox"
 	"github.com/shardy-network/orchestrator/gateway/operator"
+	"github.com/shardy-network/orchestrator/mesh"
+	"github.com/shardy-network/orchestrator/mesh/node"
 	"github.com/shardy-network/orchestrator/projections"
 	"github.com/shardy-network/orchestrator/projections/dashboard"
 	"github.com/shardy-network/orchestrator/projections/metrics"
@@ -52,6 +55,10 @@ type Orchestrator struct {
 	screens   *dashboard.Dashboard
 	pool      *challenges
 
+	node     *node.Node // nil: without a mesh
+	capacity atomic.Pointer[mesh.Capacity]
+	referee  atomic.Pointer[referee] // from when the host is built
+
 	policy atomic.Pointer[eventv1.Policy]
 
 	draining atomic.Bool
@@ -73,7 +80,7 @@ func New(ctx context.Context, cfg Config) (o *Orchestrator, err error) {
 			o = nil
 		}
 	}()
-	for _, build := range []func(context.Context) error{o.openStores, o.buildProjections, o.buildHost, o.buildDoor, o.buildAPI, o.buildScreens, o.listen} {
+	for _, build := range []func(context.Context) error{o.openStores, o.openMesh, o.buildProjections, o.buildHost, o.buildDoor, o.buildAPI, o.buildScreens, o.listen} {
 		if err := build(ctx); err != nil {
 			return o, err
 		}
@@ -144,12 +151,12 @@ func (o *Orchestrator) buildHost(ctx context.Context) error {
 		return err
 	}
 	p := o.policy.Load()
+	ref := &referee{
+		box: box, blobs: store{o.blobs},
+		budget: newCPUBudget(time.Duration(min(p.RefereeCpuMsPerMinute, 1<<40)) * time.Millisecond),
+	}
 	o.host, err = host.New(host.Config{
-		Log: o.log, Rooms: rooms.Of, Courier: courier{o}, Blobs: store{o.blobs},
-		Referee: &referee{
-			box: box, blobs: store{o.blobs},
-			budget: newCPUBudget(time.Duration(min(p.RefereeCpuMsPerMinute, 1<<40)) * time.Millisecond),
-		},
+		Log: o.log, Rooms: rooms.Of, Courier: courier{o}, Blobs: store{o.blobs}, Referee: ref,
 		Policy: o.policy.Load, RingerKey: ringerKey, Node: o.cfg.Node, Logger: o.cfg.Logger,
 		ReconnectGrace: time.Duration(p.ReconnectGraceMs) * time.Millisecond,
 	})
@@ -161,6 +168,7 @@ func (o *Orchestrator) buildHost(ctx context.Context) error {
 		defer cancel()
 		return o.host.Close(ctx)
 	})
+	o.referee.Store(ref)
 	unsee := o.host.Observe(o.seePolicy)
 	o.onClose(func() error { unsee(); return nil })
 	return nil
@@ -268,6 +276,9 @@ func (o *Orchestrator) listen(ctx context.Context) (err error) {
 	for _, path := range operator.Paths() {
 		mux.Handle(path, o.api)
 	}
+	if o.node != nil {
+		mux.Handle("GET "+mesh.BootstrapPath, o.api.Local(o.node.Mesh().BootstrapHandler()))
+	}
 	mux.Handle("/", o.screens)
 	o.server = operator.NewServer(mux)
 	o.onClose(o.server.Close)
@@ -293,6 +304,14 @@ func (o *Orchestrator) logServed() <-chan error {
 	return o.logServer.Ended()
 }
 
+// ordered yields why this orchestrator can no longer follow the ledger; nil without a mesh.
+func (o *Orchestrator) ordered() <-chan error {
+	if o.node == nil {
+		return nil
+	}
+	return o.node.Failed()
+}
+
 // Close releases an orchestrator that was never run.
 func (o *Orchestrator) Close() error { return o.release() }
 
@@ -300,12 +319,15 @@ func (o *Orchestrator) Close() error { return o.release() }
 func (o *Orchestrator) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.Background())
 	defer stop()
-	refilled := make(chan struct{})
-	go func() { defer close(refilled); o.pool.refill(work) }()
+	var working sync.WaitGroup
+	working.Go(func() { o.pool.refill(work) })
+	if o.node != nil {
+		working.Go(func() { o.countCapacity(work) })
+	}
 	o.host.Start(work, host.Open{Jobs: o.open.OpenJobs(), Pipelines: o.open.OpenPipelines()})
 	if err := o.applyPolicy(ctx); err != nil {
 		stop()
-		<-refilled
+		working.Wait()
 		return errors.Join(fmt.Errorf("policy: %w", err), o.release())
 	}
 	served := make(chan error, 1)
@@ -319,12 +341,13 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 		err = o.cause()
 	case err = <-served:
 	case err = <-o.logServed():
+	case err = <-o.ordered():
 	}
 	if err == nil {
 		o.drain()
 	}
 	stop()
-	<-refilled
+	working.Wait()
 	return errors.Join(err, o.release())
 }
 
