@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -42,6 +43,9 @@ func callerOf(ctx context.Context) *caller {
 	}
 	return &caller{}
 }
+
+// nobody has no rights but to what is public.
+var nobody = &caller{}
 
 // guard knows the tokens.
 type guard struct {
@@ -92,9 +96,19 @@ func (g *guard) identify(h http.Header) (*caller, error) {
 	return g.callers[found], nil
 }
 
-// gate lets a request in before its message is read.
+// gate lets a request in before its message is read. What anyone may call is on the allowance of an address, unless the
+// request brings a token that counts.
 func (g *guard) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, h http.Header) (context.Context, error) {
 	c, err := g.identify(h)
+	if v := visitorOf(ctx); v != nil && procedures[spec.Procedure]&byAnyone != 0 {
+		if err != nil || g.open != nil {
+			if !v.spend(1) {
+				return nil, toConnect(errAddress)
+			}
+			return withCaller(ctx, cmp.Or(c, nobody)), nil
+		}
+		ctx = withVisitor(ctx, nil)
+	}
 	if err != nil {
 		return nil, toConnect(err)
 	}

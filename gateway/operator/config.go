@@ -58,6 +58,7 @@ type Config struct {
 	ReadTimeout     time.Duration // for a request's body. Default 30 s
 	WriteTimeout    time.Duration // for one write of a reply. Default 30 s
 	Trials          int           // module admissions at once. Default 2
+	Visitors        Visitors      // limits of LedgerService, which needs no token
 }
 
 func orDefault[T comparable](v *T, def T) {
@@ -78,6 +79,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.ReadTimeout, 30*time.Second)
 	orDefault(&c.WriteTimeout, 30*time.Second)
 	orDefault(&c.Trials, 2)
+	c.Visitors = c.Visitors.withDefaults()
 	return c
 }
 
@@ -96,6 +98,9 @@ func (c Config) Validate() error {
 	}
 	if len(c.Tokens) == 0 && !loopback(c.Listen) {
 		return fmt.Errorf("%w: without tokens the API serves only a loopback address, not %q", ErrConfig, c.Listen)
+	}
+	if err := c.Visitors.validate(); err != nil {
+		return err
 	}
 	seen := map[string]bool{}
 	for _, t := range c.Tokens {

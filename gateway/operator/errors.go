@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -11,6 +12,7 @@ import (
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/host"
 	"github.com/shardy-network/orchestrator/actors/job"
+	"github.com/shardy-network/orchestrator/actors/ledger"
 	"github.com/shardy-network/orchestrator/actors/module"
 	"github.com/shardy-network/orchestrator/actors/pipeline"
 	"github.com/shardy-network/orchestrator/actors/policy"
@@ -44,6 +46,9 @@ var (
 	errChunk     = errors.New("the pipeline's chunk is in other hands")
 	errRinger    = errors.New("a ringer's answer belongs to what it asks: it is not edited")
 	errNoOutput  = errors.New("the slot returned no content")
+	errNoMesh    = errors.New("this orchestrator runs without --mesh")
+	errAddress   = errors.New("too many requests from this address")
+	errWaits     = errors.New("too many wait for a block")
 	errHidden    = errors.New("results stay hidden while the job may be computed again")
 )
 
@@ -70,6 +75,9 @@ var mappings = []mapping{
 	{errRate, connect.CodeResourceExhausted, "RATE"},
 	{errFull, connect.CodeResourceExhausted, "BUSY"},
 	{errStreams, connect.CodeResourceExhausted, "STREAMS"},
+	{errAddress, connect.CodeResourceExhausted, "RATE"},
+	{errWaits, connect.CodeResourceExhausted, "WAITS"},
+	{errNoMesh, connect.CodeUnimplemented, "NO_MESH"},
 	{errSlow, connect.CodeResourceExhausted, "SLOW_WATCHER"},
 	{errNotFound, connect.CodeNotFound, "NOT_FOUND"},
 	{errUndecided, connect.CodeFailedPrecondition, "UNDECIDED"},
@@ -135,6 +143,16 @@ var mappings = []mapping{
 	{worker.ErrNotRegistered, connect.CodeNotFound, "NOT_FOUND"},
 	{worker.ErrBanned, connect.CodeFailedPrecondition, "WORKER_BANNED"},
 
+	{ErrNotOnLedger, connect.CodeNotFound, "NOT_FOUND"},
+	{ErrLedgerPruned, connect.CodeNotFound, "PRUNED"},
+	{ErrLedgerFull, connect.CodeResourceExhausted, "LEDGER_FULL"},
+	{ErrLedgerDown, connect.CodeUnavailable, "LEDGER_DOWN"},
+	{ledger.ErrMalformed, connect.CodeInvalidArgument, "TRANSACTION_MALFORMED"},
+	{ledger.ErrTooLarge, connect.CodeInvalidArgument, "TRANSACTION_TOO_LARGE"},
+	{ledger.ErrSignature, connect.CodeInvalidArgument, "TRANSACTION_SIGNATURE"},
+	{ledger.ErrChain, connect.CodeInvalidArgument, "TRANSACTION_CHAIN"},
+	{ledger.ErrEvidence, connect.CodeInvalidArgument, "TRANSACTION_EVIDENCE"},
+
 	{context.Canceled, connect.CodeCanceled, "CANCELLED"},
 	{context.DeadlineExceeded, connect.CodeDeadlineExceeded, "DEADLINE"},
 }
@@ -151,6 +169,9 @@ func classify(err error) (connect.Code, string) {
 	}
 	if r, ok := errors.AsType[*ModuleRefusal](err); ok {
 		return connect.CodeInvalidArgument, "MODULE_REFUSED_" + screaming(r.Code)
+	}
+	if u, ok := errors.AsType[*unfit](err); ok {
+		return connect.CodeFailedPrecondition, "TRANSACTION_" + strings.TrimPrefix(u.code.String(), "RECEIPT_CODE_")
 	}
 	return connect.CodeInternal, "INTERNAL"
 }

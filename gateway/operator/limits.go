@@ -30,24 +30,60 @@ func (c *counter) enter() bool {
 func (c *counter) leave() { c.n.Add(-1) }
 
 // limited bounds the requests at work at once and the time that a body or a write may take. Streams are counted apart:
-// they would otherwise keep the unary calls out.
-func limited(cfg Config, next http.Handler) http.Handler {
+// they would otherwise keep the unary calls out. So are visitors, by the handler that they go to: nobody without a token
+// takes a place of those who have one.
+func limited(cfg Config, visited, next http.Handler) http.Handler {
 	unary, streams := newCounter(cfg.MaxRequests), newCounter(cfg.MaxStreams)
 	refusal := connect.NewErrorWriter()
+	visited, next = timed(cfg, visited), timed(cfg, next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		slots, full := unary, errFull
-		if streaming[r.URL.Path] {
+		switch {
+		case open(r.URL.Path):
+			visited.ServeHTTP(w, r)
+			return
+		case streaming[r.URL.Path]:
 			slots, full = streams, errStreams
 		}
 		if !slots.enter() {
-			if refusal.IsSupported(r) {
-				_ = refusal.Write(w, r, toConnect(full)) // the client is gone when this fails
-				return
-			}
-			http.Error(w, full.Error(), http.StatusServiceUnavailable)
+			refuseEarly(refusal, w, r, full)
 			return
 		}
 		defer slots.leave()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// refuseEarly answers a request whose message is not read.
+func refuseEarly(refusal *connect.ErrorWriter, w http.ResponseWriter, r *http.Request, why error) {
+	if refusal.IsSupported(r) {
+		_ = refusal.Write(w, r, toConnect(why)) // the client is gone when this fails
+		return
+	}
+	http.Error(w, why.Error(), http.StatusServiceUnavailable)
+}
+
+// visited bounds the requests at work at once of those who need no token, of each address and together.
+func (a *API) visited(next http.Handler) http.Handler {
+	refusal := connect.NewErrorWriter()
+	address := a.deps.Address
+	if address == nil {
+		address = addressOf
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, leave, err := a.visitors.enter(address(r))
+		if err != nil {
+			refuseEarly(refusal, w, r, err)
+			return
+		}
+		defer leave()
+		next.ServeHTTP(w, r.WithContext(withVisitor(r.Context(), v)))
+	})
+}
+
+// timed bounds the time that a body or a write may take.
+func timed(cfg Config, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
 		if r.Body != nil && r.Body != http.NoBody {
 			if rc.SetReadDeadline(time.Now().Add(cfg.ReadTimeout)) == nil {

@@ -2,7 +2,8 @@
 // HTTP from one schema), content by its hash, audits, and health.
 //
 // It promises that nothing is answered before it is durable, that every refusal is typed (a Connect code and an
-// ErrorInfo with a reason), that a client sees its own tenants' work alone, and that the content of a result stays
+// ErrorInfo with a reason), that a client sees its own tenants' work alone, that whoever
+// needs no token (for the ledger) can keep nobody out by flooding, and that the content of a result stays
 // hidden until its job is decided (package secrecy says what that is). Limits: it decides nothing and keeps nothing
 // (states are read from the log, lists come from the Catalogue); watches see what this process appends; the handler
 // knows no TLS, that is for whoever serves it or a proxy in front.
@@ -17,6 +18,7 @@ import (
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
@@ -37,6 +39,11 @@ type API struct {
 	keys     goodKeys
 	trials   chan struct{} // one token per module admission at work
 	audits   audits
+	visitors *visitors
+	hashes   *hashIndex
+	scans    turns // through blocks and accounts
+	checks   turns // of transactions' signatures
+	proofs   turns
 
 	ctx     context.Context // ends with Close, and ends every stream
 	end     context.CancelCauseFunc
@@ -44,18 +51,26 @@ type API struct {
 	handler http.Handler
 }
 
+// files are the schema.
+var files = []protoreflect.FileDescriptor{
+	operatorv1.File_shardy_operator_v1_operator_proto, operatorv1.File_shardy_operator_v1_ledger_proto,
+	operatorv1.File_shardy_operator_v1_mesh_proto,
+}
+
 // services of the schema, and which of their procedures stream.
 var services, streaming = func() ([]string, map[string]bool) {
 	var names []string
 	streams := map[string]bool{}
-	all := operatorv1.File_shardy_operator_v1_operator_proto.Services()
-	for i := range all.Len() {
-		names = append(names, string(all.Get(i).FullName()))
-		eachMethod(all.Get(i), func(procedure string, m protoreflect.MethodDescriptor) {
-			if m.IsStreamingServer() {
-				streams[procedure] = true
-			}
-		})
+	for _, file := range files {
+		all := file.Services()
+		for i := range all.Len() {
+			names = append(names, string(all.Get(i).FullName()))
+			eachMethod(all.Get(i), func(procedure string, m protoreflect.MethodDescriptor) {
+				if m.IsStreamingServer() {
+					streams[procedure] = true
+				}
+			})
+		}
 	}
 	return names, streams
 }()
@@ -84,6 +99,8 @@ func New(ctx context.Context, cfg Config, deps Deps) (*API, error) {
 	cfg = cfg.withDefaults()
 	a := &API{
 		cfg: cfg, deps: deps, guard: newGuard(cfg), trials: make(chan struct{}, cfg.Trials), audits: make(audits, MaxAudits),
+		visitors: newVisitors(cfg.Visitors), hashes: newHashIndex(),
+		scans: make(turns, maxScans), checks: make(turns, maxChecks), proofs: make(turns, maxProofs),
 		hub: newHub(cfg.WatchQueue), modules: newModuleIndex(), policies: &policyCache{},
 	}
 	a.ctx, a.end = context.WithCancelCause(context.Background())
@@ -144,11 +161,13 @@ func (a *API) routes() http.Handler {
 	mux.Handle(op.NewEventServiceHandler(a, opts...))
 	mux.Handle(op.NewAuditServiceHandler(a, opts...))
 	mux.Handle(op.NewSystemServiceHandler(a, opts...))
+	mux.Handle(op.NewMeshServiceHandler(a, opts...))
+	mux.Handle(op.NewLedgerServiceHandler(a, append(opts, connect.WithReadMaxBytes(bodyBytes))...))
 	mux.Handle(grpchealth.NewHandler(checker{a}, connect.WithReadMaxBytes(4096)))
 	mux.HandleFunc("GET /blob/{sha256}", a.serveBlob)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", a.serveReady)
-	h := limited(a.cfg, mux)
+	h := limited(a.cfg, a.visited(mux), mux)
 	if a.guard.open != nil {
 		h = localOnly(h)
 	}
@@ -163,6 +182,11 @@ func (d door) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		res, err := next(ctx, req)
 		if err != nil {
 			return nil, toConnect(err)
+		}
+		if v := visitorOf(ctx); v != nil {
+			if m, ok := res.Any().(proto.Message); ok {
+				v.pay(proto.Size(m) / bytesAnswered)
+			}
 		}
 		return res, nil
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
+	"net/netip"
 
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/events"
@@ -88,6 +90,12 @@ type Deps struct {
 	Live func(key []byte) (Live, bool)
 	// Public reports content that anyone may fetch beside the admitted modules: the challenge modules. Optional.
 	Public func(sum [32]byte) bool
+	// Ledger is the ledger that is shared with others. Optional: without it LedgerService is not there.
+	Ledger Ledger
+	// Mesh says who this orchestrator is connected with. Optional: without it MeshService is not there.
+	Mesh func(ctx context.Context) (*operatorv1.GetMeshResponse, error)
+	// Address is what visitors are told apart by, an address or a network. Optional: the connection's.
+	Address func(r *http.Request) netip.Prefix
 	// Ready reports why the process cannot serve yet, or no longer. Optional.
 	Ready func(ctx context.Context) error
 }

@@ -10,11 +10,13 @@ const (
 	byOperator
 	byClient
 	byViewer
+	byAnyone // without a token, too
 
 	staff    = byAdmin | byOperator
 	workers  = staff | byClient // who brings work
 	everyone = staff | byClient | byViewer
 	readers  = staff | byViewer // who sees what belongs to no tenant
+	public   = everyone | byAnyone
 )
 
 var roleBits = map[Role]roles{Admin: byAdmin, Operator: byOperator, Client: byClient, Viewer: byViewer}
@@ -61,4 +63,18 @@ var procedures = map[string]roles{
 	op.SystemServiceGetStatusProcedure:    everyone,
 	op.SystemServiceGetPolicyProcedure:    everyone,
 	op.SystemServiceChangePolicyProcedure: byAdmin,
+
+	op.MeshServiceGetMeshProcedure: readers,
+
+	// The ledger is public: what is read proves itself, what is written is signed by the account that it is about.
+	op.LedgerServiceGetLedgerProcedure:            public,
+	op.LedgerServiceGetGenesisProcedure:           public,
+	op.LedgerServiceGetProofProcedure:             public,
+	op.LedgerServiceListAccountsProcedure:         public,
+	op.LedgerServiceGetBlockProcedure:             public,
+	op.LedgerServiceListBlocksProcedure:           public,
+	op.LedgerServiceGetTransactionProcedure:       public,
+	op.LedgerServiceListTransactionsProcedure:     public,
+	op.LedgerServiceSubmitTransactionProcedure:    public,
+	op.LedgerServiceListValidatorChangesProcedure: public,
 }

@@ -1,0 +1,204 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/shardy-network/orchestrator/actors/ledger"
+	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
+	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
+)
+
+// Limits of what one call looks at.
+const (
+	maxBlocks     = 128
+	defaultBlocks = 20
+	maxBlockBytes = 16 << 20 // of blocks that are read
+	maxHashes     = 10_000   // last blocks that are found by their hash
+)
+
+// GetBlock returns a block with what became of its transactions.
+func (a *API) GetBlock(ctx context.Context, req *operatorv1.GetBlockRequest) (*operatorv1.GetBlockResponse, error) {
+	l, err := a.shared()
+	if err != nil {
+		return nil, err
+	}
+	var height uint64
+	switch which := req.Which.(type) {
+	case *operatorv1.GetBlockRequest_Height:
+		height = which.Height
+	case *operatorv1.GetBlockRequest_Hash:
+		if height, err = a.heightOf(ctx, l, which.Hash); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, refuse("which", "is missing")
+	}
+	b, err := l.Block(height)
+	if err != nil {
+		return nil, err
+	}
+	return &operatorv1.GetBlockResponse{Hash: b.Hash[:], Block: b.Block, Receipts: b.Receipts}, nil
+}
+
+// heightOf finds one of the last blocks, or genesis.
+func (a *API) heightOf(ctx context.Context, l Ledger, hash []byte) (uint64, error) {
+	if len(hash) != len(ledger.Hash{}) {
+		return 0, refuse("hash", "32 bytes")
+	}
+	want := ledger.Hash(hash)
+	switch s := l.State(); want {
+	case l.Standing().Genesis:
+		return 0, nil
+	case s.Head():
+		return s.Height(), nil
+	}
+	if err := a.scans.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer a.scans.leave()
+	return a.hashes.find(ctx, l, want)
+}
+
+// hashIndex knows the heights of the last blocks by their hashes. It fills when it is asked, each block once.
+type hashIndex struct {
+	turn turns                  // one: all below is its
+	at   map[ledger.Hash]uint64 // of the blocks from lo until before hi
+	hash map[uint64]ledger.Hash
+	lo   uint64
+	hi   uint64
+}
+
+func newHashIndex() *hashIndex { return &hashIndex{turn: make(turns, 1)} }
+
+func (x *hashIndex) find(ctx context.Context, l Ledger, want ledger.Hash) (uint64, error) {
+	if err := x.turn.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer x.turn.leave()
+	top := l.State().Height() + 1
+	if err := x.rise(ctx, l, top); err != nil {
+		return 0, err
+	}
+	for x.at[want] == 0 && x.lo > 1 && x.hi-x.lo < maxHashes {
+		err := x.learn(ctx, l, x.lo-1)
+		if errors.Is(err, ErrLedgerPruned) {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+		x.lo--
+	}
+	if height := x.at[want]; height != 0 {
+		return height, nil
+	}
+	return 0, fmt.Errorf("%w: block %x, or it is none of the last %d", ErrNotOnLedger, want, maxHashes)
+}
+
+// rise learns the blocks that are new, and forgets those that are too old for it.
+func (x *hashIndex) rise(ctx context.Context, l Ledger, top uint64) error {
+	if x.at == nil || top-x.hi > maxHashes {
+		x.at, x.hash, x.lo, x.hi = map[ledger.Hash]uint64{}, map[uint64]ledger.Hash{}, top, top
+	}
+	for ; x.hi < top; x.hi++ {
+		err := x.learn(ctx, l, x.hi)
+		if errors.Is(err, ErrLedgerPruned) { // the chain went on from a snapshot: begin anew above it
+			x.at, x.hash, x.lo, x.hi = map[ledger.Hash]uint64{}, map[uint64]ledger.Hash{}, top, top
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for ; x.hi-x.lo > maxHashes; x.lo++ {
+		delete(x.at, x.hash[x.lo])
+		delete(x.hash, x.lo)
+	}
+	return nil
+}
+
+func (x *hashIndex) learn(ctx context.Context, l Ledger, height uint64) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	b, err := l.Block(height)
+	if err == nil {
+		x.at[b.Hash], x.hash[height] = height, b.Hash
+	}
+	return err
+}
+
+// ListBlocks lists blocks, the newest first. A page ends early when its blocks are large.
+func (a *API) ListBlocks(ctx context.Context, req *operatorv1.ListBlocksRequest) (*operatorv1.ListBlocksResponse, error) {
+	l, err := a.shared()
+	if err != nil {
+		return nil, err
+	}
+	n := int(min(req.PageSize, maxBlocks))
+	if n == 0 {
+		n = defaultBlocks
+	}
+	if err := a.scans.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer a.scans.leave()
+	before := l.State().Height() + 1
+	if req.Before != 0 {
+		before = min(before, req.Before)
+	}
+	res := &operatorv1.ListBlocksResponse{}
+	before, read, err := eachBlock(ctx, l, before, n, func(_ uint64, b LedgerBlock) (bool, error) {
+		row, err := summary(b)
+		res.Blocks = append(res.Blocks, row)
+		return err == nil, err
+	})
+	visitorOf(ctx).pay(read / bytesRead)
+	res.NextBefore = before
+	return res, err
+}
+
+// eachBlock looks at the blocks before a height, the newest first: at most n of them, or maxBlockBytes, or until see says
+// that it is enough. next is the height that it did not come below; 0 when nothing is left.
+func eachBlock(ctx context.Context, l Ledger, before uint64, n int, see func(height uint64, b LedgerBlock) (bool, error)) (next uint64, read int, err error) {
+	for ; before > 0 && n > 0 && read < maxBlockBytes; n-- {
+		if ctx.Err() != nil {
+			return 0, read, context.Cause(ctx)
+		}
+		b, err := l.Block(before - 1)
+		if errors.Is(err, ErrLedgerPruned) {
+			return 0, read, nil
+		}
+		if err != nil {
+			return 0, read, err
+		}
+		read += proto.Size(b.Block)
+		more, err := see(before-1, b)
+		if err != nil || !more {
+			return before, read, err
+		}
+		before--
+	}
+	return before, read, nil
+}
+
+// summary is a block without its transactions.
+func summary(b LedgerBlock) (*operatorv1.BlockSummary, error) {
+	h := new(ledgerv1.Header)
+	if err := proto.Unmarshal(b.Block.GetBlock().GetHeader(), h); err != nil {
+		return nil, fmt.Errorf("header of block %x: %w", b.Hash, err)
+	}
+	s := &operatorv1.BlockSummary{
+		Hash: b.Hash[:], Header: h, Transactions: uint32(len(b.Block.Block.Transactions)),
+		Signatures: uint32(len(b.Block.GetCertificate().GetSignatures())), Bytes: uint64(proto.Size(b.Block)),
+	}
+	for _, r := range b.Receipts {
+		if r.GetCode() != ledgerv1.ReceiptCode_RECEIPT_CODE_OK {
+			s.Failed++
+		}
+	}
+	return s, nil
+}
