@@ -170,8 +170,8 @@ func classify(err error) (connect.Code, string) {
 	if r, ok := errors.AsType[*ModuleRefusal](err); ok {
 		return connect.CodeInvalidArgument, "MODULE_REFUSED_" + screaming(r.Code)
 	}
-	if u, ok := errors.AsType[*unfit](err); ok {
-		return connect.CodeFailedPrecondition, "TRANSACTION_" + strings.TrimPrefix(u.code.String(), "RECEIPT_CODE_")
+	if r, ok := errors.AsType[*LedgerRefusal](err); ok {
+		return connect.CodeFailedPrecondition, "TRANSACTION_" + strings.TrimPrefix(r.Code.String(), "RECEIPT_CODE_")
 	}
 	return connect.CodeInternal, "INTERNAL"
 }

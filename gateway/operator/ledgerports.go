@@ -46,7 +46,8 @@ type LedgerTransactions interface {
 	// Check refuses what can be in no block, with the errors of package ledger.
 	Check(encoded []byte) (ledger.Checked, error)
 	// Submit takes a transaction on its way to the validators. Repeating it MUST change nothing. ErrLedgerFull refuses it
-	// for now.
+	// for now, a *LedgerRefusal because it could not be executed in the next block. It MAY wait for room while ctx lasts.
+	// It keeps encoded.
 	Submit(ctx context.Context, encoded []byte) error
 	// Find returns what became of one of the last transactions, or ErrNotOnLedger.
 	Find(id ledger.Hash) (LedgerOutcome, error)

@@ -11,14 +11,22 @@ import (
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
 
-// maxWait bounds the wait for a block.
-const maxWait = time.Minute
+const (
+	maxWait  = time.Minute     // for a block
+	maxOffer = 5 * time.Second // for room among those that wait
+)
 
-// unfit is a transaction that would only be recorded as a failure in the next block.
-type unfit struct{ code ledgerv1.ReceiptCode }
+// LedgerRefusal is a transaction that could not be executed in the next block.
+type LedgerRefusal struct {
+	Code   ledgerv1.ReceiptCode
+	Detail string // for people; may be empty
+}
 
-func (u *unfit) Error() string {
-	switch u.code {
+func (r *LedgerRefusal) Error() string {
+	if r.Detail != "" {
+		return "transaction would fail: " + r.Detail
+	}
+	switch r.Code {
 	case ledgerv1.ReceiptCode_RECEIPT_CODE_EXPIRED:
 		return "transaction has expired"
 	case ledgerv1.ReceiptCode_RECEIPT_CODE_OUT_OF_RANGE:
@@ -26,7 +34,7 @@ func (u *unfit) Error() string {
 	case ledgerv1.ReceiptCode_RECEIPT_CODE_INSUFFICIENT_BALANCE:
 		return "the sender's balance does not cover the fee"
 	}
-	return "transaction would fail: " + plain(u.code.String(), "RECEIPT_CODE_")
+	return "transaction would fail: " + plain(r.Code.String(), "RECEIPT_CODE_")
 }
 
 // SubmitTransaction takes a transaction to the validators, and may wait for the block that holds it.
@@ -59,7 +67,7 @@ func (a *API) SubmitTransaction(ctx context.Context, req *operatorv1.SubmitTrans
 		}
 	}
 	defer leave()
-	if err := l.Submit(ctx, req.Transaction); err != nil {
+	if err := offer(ctx, l, req.Transaction); err != nil {
 		return nil, err
 	}
 	if wait == 0 {
@@ -87,7 +95,18 @@ func fit(code ledgerv1.ReceiptCode) error {
 	case ledgerv1.ReceiptCode_RECEIPT_CODE_OK, ledgerv1.ReceiptCode_RECEIPT_CODE_REPLAYED:
 		return nil // what was executed is found by who waits for it
 	}
-	return &unfit{code}
+	return &LedgerRefusal{Code: code}
+}
+
+// offer submits a transaction. A queue that stays full is full.
+func offer(ctx context.Context, l Ledger, encoded []byte) error {
+	offering, cancel := context.WithTimeout(ctx, maxOffer)
+	defer cancel()
+	err := l.Submit(offering, encoded)
+	if err != nil && offering.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", ErrLedgerFull, err)
+	}
+	return err
 }
 
 // tooEarly reports whether a block may have held a transaction without executing it: then it may come again.
