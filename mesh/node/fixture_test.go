@@ -27,7 +27,8 @@ const patience = 60 * time.Second
 const heartbeat = time.Second
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
+	goleak.VerifyTestMain(
+		m,
 		// What libp2p's dependencies keep for the whole process.
 		goleak.IgnoreAnyFunction("github.com/libp2p/go-flow-metrics.(*sweeper).run"),
 		goleak.IgnoreAnyFunction("github.com/libp2p/go-flow-metrics.(*sweeper).start"),

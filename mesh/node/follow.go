@@ -8,6 +8,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/actors/ledger"
 	"github.com/shardy-network/orchestrator/mesh/chain"
+	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 )
 
 // announceDepth is how far behind the last block one is still worth announcing: others who need older ones ask for them.
@@ -31,7 +32,9 @@ func (n *Node) follow(ctx context.Context, f *chain.Follower) {
 		}
 		ids := make([]ledger.Hash, 0, len(b.Receipts))
 		for _, r := range b.Receipts {
-			ids = append(ids, ledger.Hash(r.Transaction))
+			if r.Code != ledgerv1.ReceiptCode_RECEIPT_CODE_OUT_OF_RANGE { // that one may come again
+				ids = append(ids, ledger.Hash(r.Transaction))
+			}
 		}
 		n.waiting.drop(ids...)
 		if votes := n.votes(); votes != voted {

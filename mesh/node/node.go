@@ -87,7 +87,8 @@ func (n *Node) start() (err error) {
 	n.client = blocksync.NewClient(n.mesh.Host(), n.chain, blocksync.Config{
 		Dir: filepath.Join(n.cfg.Dir, "download"), SnapshotBehind: n.cfg.SnapshotBehind, OnLiar: n.lied, Log: n.log,
 	})
-	from := n.chain.Follow(n.chain.Height() + 1)
+	h := n.chain.Height()
+	from := n.chain.Follow(h - min(h, searchedBlocks) + 1) // the last ones may not have been looked at when the process ended
 	for _, f := range []func(context.Context){n.keep, n.spread, n.punish, n.accuser.run, func(ctx context.Context) { n.follow(ctx, from) }} {
 		n.work.Go(func() { f(n.ctx) })
 	}
