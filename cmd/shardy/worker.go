@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 	"github.com/shardy-network/orchestrator/actors/admission/challenge"
 	"github.com/shardy-network/orchestrator/actors/admission/wasm"
 	"github.com/shardy-network/orchestrator/cmd/shardy/cli"
+	"github.com/shardy-network/orchestrator/cmd/shardy/receipts"
 	"github.com/shardy-network/orchestrator/cmd/shardy/relay"
 	"github.com/shardy-network/orchestrator/gateway/agent"
 	"github.com/shardy-network/orchestrator/gateway/agent/sandbox"
@@ -30,6 +33,8 @@ type workerFlags struct {
 	memoryMiB, mflops                       uint64
 	drain                                   time.Duration
 	dishonest                               string
+	receiptsDir                             string
+	receiptsMiB                             int64
 	logFormat, logLevel                     string
 }
 
@@ -43,6 +48,8 @@ func (f *workerFlags) register(cmd *cobra.Command) {
 	flags.Uint64Var(&f.memoryMiB, "memory", 512, "memory offered to a task, in MiB")
 	flags.Uint64Var(&f.mflops, "mflops", 0, "milli-GFLOPS to claim; 0: measure at the start")
 	flags.StringVar(&f.cacheDir, "cache-dir", "", "keep modules and compiled code here")
+	flags.StringVar(&f.receiptsDir, "receipts-dir", "", "keep what orchestrators sign about this worker here (default: beside the key file)")
+	flags.Int64Var(&f.receiptsMiB, "receipts", 64, "receipts kept of each orchestrator, in MiB; the oldest give way; 0: keep none")
 	flags.DurationVar(&f.drain, "drain-timeout", time.Minute, "how long to finish tasks after SIGTERM")
 	flags.StringVar(&f.dishonest, "dishonest", "", "for demonstrations of verification: lie (sign wrong results) or drop (cut the connection in mid-task)")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
@@ -103,6 +110,13 @@ func (f *workerFlags) run(cmd *cobra.Command) (err error) {
 			return err
 		}
 	}
+	if f.receiptsMiB != 0 {
+		var closeStore func() error
+		if closeStore, err = f.keepReceipts(&cfg, log); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, closeStore()) }()
+	}
 	switch f.dishonest {
 	case "":
 	case "lie":
@@ -122,6 +136,21 @@ func (f *workerFlags) run(cmd *cobra.Command) (err error) {
 	}
 	log.Info("worker", "key", fmt.Sprintf("%x", []byte(a.PublicKey())), "server", f.server, "sandboxes", f.sandboxes)
 	return a.Run(cmd.Context())
+}
+
+// keepReceipts loads the key, because receipts are kept for it.
+func (f *workerFlags) keepReceipts(cfg *agent.Config, log *slog.Logger) (closeStore func() error, err error) {
+	if f.receiptsMiB < 1 || f.receiptsMiB > 1<<20 {
+		return nil, cli.Usage(fmt.Errorf("--receipts %d: 1 MiB to 1 TiB, or 0", f.receiptsMiB))
+	}
+	if cfg.Key, err = agent.LoadKey(f.keyFile); err != nil {
+		return nil, err
+	}
+	dir := f.receiptsDir
+	if dir == "" {
+		dir = receipts.Beside(f.keyFile)
+	}
+	return keepReceipts(cfg, dir, f.receiptsMiB, cfg.Key.Public().(ed25519.PublicKey), log)
 }
 
 // measure runs the orchestrator's own compute challenge, so that the claim is what the proof will say.
