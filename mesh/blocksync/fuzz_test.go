@@ -101,7 +101,7 @@ func FuzzSnapshots(f *testing.F) {
 			return
 		}
 		if mf := a.GetManifest(); mf != nil && wellFormed(mf, 1<<30) == nil {
-			if h, err := client.usable(mf); err == nil && h != 1 {
+			if h, err := client.usable(mf, c.Road()); err == nil && h != 1 {
 				t.Fatal("a snapshot that nobody has signed")
 			}
 			digestOf(mf)

@@ -26,6 +26,9 @@ type Source interface {
 	// Manifest and Chunk return chain.ErrNotFound for what is not there (any more).
 	Manifest(height uint64) (*ledgerv1.SnapshotManifest, error)
 	Chunk(height uint64, n uint32) ([]byte, error)
+	// Changes returns at most limit proofs of how validators changed after a version, and whether others follow;
+	// chain.ErrPruned: it is not known what became of that version.
+	Changes(after uint64, limit int) (changes []*ledgerv1.ValidatorsProof, more bool, err error)
 }
 
 // ServerConfig bounds what a Server gives away.
@@ -169,6 +172,8 @@ func (s *Server) blocks(a *answer) error {
 		}}})
 	case *ledgerv1.BlockRequest_Range:
 		return a.sendRange(k.Range)
+	case *ledgerv1.BlockRequest_Changes:
+		return a.sendChanges(k.Changes.GetAfterVersion())
 	}
 	return a.endBlocks(ledgerv1.SyncCode_SYNC_CODE_BAD_REQUEST)
 }
@@ -202,6 +207,22 @@ func (a *answer) sendRange(r *ledgerv1.RangeRequest) error {
 		}
 	}
 	return a.endBlocks(ledgerv1.SyncCode_SYNC_CODE_OK)
+}
+
+// sendChanges sends how the validators changed after a version, as much as fits a message.
+func (a *answer) sendChanges(after uint64) error {
+	m, code, err := read(a.s, func() (m *ledgerv1.ValidatorChanges, err error) {
+		m = new(ledgerv1.ValidatorChanges)
+		m.Changes, m.More, err = a.s.source.Changes(after, chain.MaxChanges)
+		return m, err
+	})
+	if err != nil {
+		return err
+	}
+	if code != ledgerv1.SyncCode_SYNC_CODE_OK {
+		return a.endBlocks(code)
+	}
+	return a.send(&ledgerv1.BlockResponse{Kind: &ledgerv1.BlockResponse_Changes{Changes: m}})
 }
 
 // read reads from the source when it is its turn. What is not there is a code, all else an error.

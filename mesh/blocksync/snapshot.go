@@ -26,7 +26,8 @@ type offer struct {
 	manifest *ledgerv1.SnapshotManifest
 	height   uint64
 	peers    []peer.ID
-	begun    bool // parts of it are on disk
+	begun    bool        // parts of it are on disk
+	road     *chain.Road // to its validators; nil: they are those of the chain
 }
 
 // joinBySnapshot goes on from the best snapshot that can be had. Whoever offered one that turns out to be none is a liar.
@@ -48,49 +49,54 @@ func (c *Client) joinBySnapshot(ctx context.Context) error {
 func (c *Client) offers(ctx context.Context, errs *[]error) []*offer {
 	ids := c.ranks.sort(c.everybody(), time.Now())
 	ids = ids[:min(len(ids), listAt)]
-	var mu sync.Mutex
-	found := map[[32]byte]*offer{}
-	begun := c.interrupted(found)
+	lists := make([]*offer, len(ids))
+	failed := make([]error, len(ids))
 	var all sync.WaitGroup
-	for _, id := range ids {
+	for i, id := range ids {
 		all.Go(func() {
-			m, h, err := c.list(ctx, id)
+			m, err := c.list(ctx, id)
 			c.judge(ctx, id, err)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				*errs = append(*errs, fmt.Errorf("%s: %w", id, err))
-				return
+			if failed[i] = err; err == nil {
+				lists[i] = &offer{manifest: m, peers: []peer.ID{id}}
 			}
-			o := found[digestOf(m)]
-			if o == nil {
-				o = &offer{manifest: m, height: h}
-				found[digestOf(m)] = o
-			}
-			o.peers = append(o.peers, id)
 		})
 	}
 	all.Wait()
-	_, faults := c.validators()
-	if begun != nil && len(begun.peers) == 0 {
-		begun.peers = ids // they may have it beside their newest one
+	if m := interrupted(c.cfg.Dir); m != nil {
+		ids = append(ids, "") // nobody knows any more who offered it
+		lists = append(lists, &offer{manifest: m, peers: ids[:len(ids)-1], begun: true}) // they may have it beside their newest one
+		failed = append(failed, nil)
 	}
+	found := map[[32]byte]*offer{}
+	var roads []*chain.Road
+	for i, o := range lists {
+		err := failed[i]
+		if err == nil {
+			err = c.accredit(ctx, o, &roads)
+		}
+		switch {
+		case err == nil:
+			merge(found, o)
+		case ids[i] != "":
+			*errs = append(*errs, fmt.Errorf("%s: %w", ids[i], err))
+		}
+	}
+	_, faults := c.validators()
 	return ranked(found, faults)
 }
 
-// interrupted looks for what a restart has interrupted.
-func (c *Client) interrupted(found map[[32]byte]*offer) *offer {
-	m := interrupted(c.cfg.Dir)
-	if m == nil {
-		return nil
+// merge counts who offers the same.
+func merge(found map[[32]byte]*offer, o *offer) {
+	digest := digestOf(o.manifest)
+	there := found[digest]
+	switch {
+	case there == nil:
+		found[digest] = o
+	case o.begun:
+		there.begun = true
+	default:
+		there.peers = append(there.peers, o.peers...)
 	}
-	h, err := c.usable(m)
-	if err != nil {
-		return nil
-	}
-	o := &offer{manifest: m, height: h, begun: true}
-	found[digestOf(m)] = o
-	return o
 }
 
 func ranked(found map[[32]byte]*offer, faults int) []*offer {
@@ -114,31 +120,30 @@ func ranked(found map[[32]byte]*offer, faults int) []*offer {
 }
 
 // list asks a peer for its newest snapshot.
-func (c *Client) list(ctx context.Context, id peer.ID) (*ledgerv1.SnapshotManifest, uint64, error) {
+func (c *Client) list(ctx context.Context, id peer.ID) (*ledgerv1.SnapshotManifest, error) {
 	q := &ledgerv1.SnapshotRequest{Kind: &ledgerv1.SnapshotRequest_List{List: &ledgerv1.SnapshotListRequest{}}}
 	call, hang, err := ask(ctx, c.host, id, snapshotProtocol, c.cfg.Patience, maxManifest, q)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer hang()
 	var r ledgerv1.SnapshotResponse
 	if err := call.next(&r); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	m := r.GetManifest()
 	if m == nil {
-		return nil, 0, refusal(r.Kind, r.GetEnd())
+		return nil, refusal(r.Kind, r.GetEnd())
 	}
 	if err := wellFormed(m, c.cfg.MaxSnapshot); err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", ErrLiar, err)
+		return nil, fmt.Errorf("%w: %w", ErrLiar, err)
 	}
-	h, err := c.usable(m)
-	return m, h, err
+	return m, nil
 }
 
 // usable refuses a snapshot from which the chain must not go on, or need not.
-func (c *Client) usable(m *ledgerv1.SnapshotManifest) (uint64, error) {
-	err := c.chain.Trusts(m.GetBlock())
+func (c *Client) usable(m *ledgerv1.SnapshotManifest, road *chain.Road) (uint64, error) {
+	err := road.Trusts(m.GetBlock())
 	if errors.Is(err, chain.ErrTrust) {
 		return 0, err // not the peer's fault
 	}
@@ -164,7 +169,7 @@ func (c *Client) download(ctx context.Context, o *offer) error {
 	if err := c.fetchAll(ctx, o, d); err != nil {
 		return err
 	}
-	err = c.chain.Install(o.manifest, d.chunk)
+	err = c.chain.Install(o.manifest, o.road, d.chunk)
 	if err == nil || errors.Is(err, ledger.ErrSnapshot) || errors.Is(err, chain.ErrRefused) || errors.Is(err, chain.ErrGap) {
 		err = errors.Join(err, d.remove())
 	}

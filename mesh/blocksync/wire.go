@@ -28,6 +28,7 @@ const (
 	maxResponse = chain.MaxBlockBytes + 16
 	maxManifest = chain.MaxManifestBytes + 16
 	maxChunk    = ledger.MaxChunkBytes + 16
+	maxChanges  = chain.MaxChangesBytes + 16
 )
 
 // The refusals of a peer.

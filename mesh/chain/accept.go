@@ -129,6 +129,9 @@ func (c *Chain) linked(s ledger.State, blocks []*ledgerv1.CertifiedBlock) (int, 
 			return i, fmt.Errorf("%w: height %d with parent %x, after %d %x", ErrGap, h.Height, h.Parent, height, parent)
 		}
 		height, parent = h.Height, seal.HeaderHash(header)
+		if _, err := c.cfg.Trusted.vouches(height, parent); err != nil {
+			return i, err
+		}
 	}
 	return len(blocks), nil
 }

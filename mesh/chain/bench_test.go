@@ -49,7 +49,7 @@ func BenchmarkSnapshot(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
-		if err := c.Install(manifest, func(n uint32) ([]byte, error) { return source.Chunk(1, n) }); err != nil {
+		if err := c.Install(manifest, nil, func(n uint32) ([]byte, error) { return source.Chunk(1, n) }); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()

@@ -108,7 +108,6 @@ type Chain struct {
 	id      string // of the chain
 	genesis ledgerHash
 	origin  *ledgerv1.CertifiedBlock // block 0
-	first   *ledgerv1.ValidatorSet   // of genesis
 	workers int
 
 	lock      *os.File

@@ -390,20 +390,20 @@ func TestInstall(t *testing.T) {
 	uncertified := proto.CloneOf(manifest)
 	uncertified.Block.Certificate.Signatures = nil
 	for _, bad := range []*ledgerv1.SnapshotManifest{lie, uncertified, {}} {
-		if err := c.Install(bad, chunk); !errors.Is(err, ErrRefused) {
+		if err := c.Install(bad, nil, chunk); !errors.Is(err, ErrRefused) {
 			t.Fatalf("a bad snapshot: %v", err)
 		}
 	}
-	if err := c.Install(manifest, func(uint32) ([]byte, error) { return []byte{1}, nil }); !errors.Is(err, ledger.ErrSnapshot) {
+	if err := c.Install(manifest, nil, func(uint32) ([]byte, error) { return []byte{1}, nil }); !errors.Is(err, ledger.ErrSnapshot) {
 		t.Fatalf("a bad chunk: %v", err)
 	}
 	if c.Height() != 4 {
 		t.Fatal("a refused snapshot changed the chain")
 	}
-	if err := c.Install(manifest, chunk); err != nil {
+	if err := c.Install(manifest, nil, chunk); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Install(manifest, chunk); !errors.Is(err, ErrGap) {
+	if err := c.Install(manifest, nil, chunk); !errors.Is(err, ErrGap) {
 		t.Fatalf("twice: %v", err)
 	}
 	if _, err := late.Next(t.Context()); !errors.Is(err, ErrPruned) || late.Skip() != 10 {
@@ -453,7 +453,7 @@ func TestTrust(t *testing.T) {
 		want    error
 	}{{Trusted{}, ErrTrust}, {Trusted{10, wrong}, ErrRefused}, {Trusted{11, hash[:]}, ErrTrust}, {Trusted{10, hash[:]}, nil}} {
 		joiner := open(t, Config{Dir: t.TempDir(), Genesis: m.Genesis, Trusted: c.trusted})
-		if err := joiner.Install(manifest, chunk); !errors.Is(err, c.want) {
+		if err := joiner.Install(manifest, nil, chunk); !errors.Is(err, c.want) {
 			t.Fatalf("trusting %d %x: %v", c.trusted.Height, c.trusted.Hash, err)
 		}
 	}

@@ -22,7 +22,7 @@ import (
 // Limits of Changes.
 const (
 	MaxChanges      = 64
-	MaxChangesBytes = 4 << 20 // of an answer; the first change always fits
+	MaxChangesBytes = 1 << 20 // of an answer; the first change always fits
 )
 
 const (

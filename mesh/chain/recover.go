@@ -22,7 +22,6 @@ func (c *Chain) open() error {
 	}
 	c.id, c.genesis = state.Chain(), sha256.Sum256(genesis)
 	c.origin = &ledgerv1.CertifiedBlock{Block: &ledgerv1.Block{Header: header}}
-	c.first = state.Validators()
 	if c.segments, err = openSegmentsIn(filepath.Join(c.cfg.Dir, "blocks"), c.genesis, c.cfg.SegmentBytes); err != nil {
 		return err
 	}
