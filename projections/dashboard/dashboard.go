@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/shardy-network/orchestrator/projections/readmodel"
@@ -34,6 +35,10 @@ type Deps struct {
 	Live func(key []byte) (LiveWorker, bool)
 	// Explain says why a job waits: (*host.Host).Explain. Optional.
 	Explain func(ctx context.Context, job string) ([]string, error)
+	// Ledger is the ledger that this orchestrator shares with others. Nil: there is none, and no screen of it is offered.
+	Ledger Ledger
+	// Mesh is who this orchestrator is connected with. Nil: nobody.
+	Mesh Mesh
 	// Diagnostics lists what only the process knows: shards, mailboxes, counters, configuration. Secrets are already
 	// redacted. Build, memory and goroutines are added here. Optional.
 	Diagnostics func(ctx context.Context) ([]Section, error)
@@ -105,7 +110,8 @@ type Dashboard struct {
 	logins    *attempts
 	atWork    chan struct{} // a slot for each request at work
 	rates     rates
-	paintings paintings // pictures of pipelines
+	paintings paintings              // pictures of pipelines
+	self      atomic.Pointer[[]byte] // this orchestrator's account, once it is known
 	flashKey  [32]byte
 	begin     time.Time
 	handler   http.Handler

@@ -53,6 +53,7 @@ var troubles = []struct {
 	{errForeignForm, trouble{Status: http.StatusForbidden, Title: "Not from here", Text: "This form was sent by another site, so nothing was done.", Hint: "Open the page here and send the form again."}},
 	{errBusy, trouble{Status: http.StatusServiceUnavailable, Title: "Busy", Text: "Too many requests are at work at once.", Again: true}},
 	{errStreams, trouble{Status: http.StatusServiceUnavailable, Title: "Busy", Text: "Too many live pages are open at once.", Again: true}},
+	{errNoMesh, trouble{Status: http.StatusNotFound, Title: "No mesh here", Text: "This orchestrator runs without --mesh: it shares no ledger with others.", Hint: "Start it with --mesh to join one."}},
 	{errClosing, trouble{Status: http.StatusServiceUnavailable, Title: "Closing", Text: "The orchestrator is closing.", Again: true}},
 	{readmodel.ErrPage, trouble{Status: http.StatusBadRequest, Title: "No such page", Text: "The address names a page that no list has given out.", Hint: "Go back to the list's first page."}},
 	{readmodel.ErrQuery, trouble{Status: http.StatusBadRequest, Title: "Too much at once", Text: "The filter asks for too much at once.", Hint: "Take some of its values away."}},

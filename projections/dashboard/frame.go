@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/shardy-network/orchestrator/events"
 )
 
 //go:embed templates
@@ -29,8 +27,8 @@ type frame struct {
 	Now     time.Time
 	Node    string
 	Version string
-	// At is the place in the log that the page shows.
-	At events.Position
+	Ledger  bool // there is one
+	Mesh    bool // there is one
 	// Rebuilding says that the read model is not complete yet.
 	Rebuilding bool
 	View       any
@@ -51,7 +49,7 @@ func (f frame) Groups() []group {
 	for _, g := range navigation {
 		own := group{Title: g.Title}
 		for _, e := range g.Entries {
-			if !e.staff || f.Viewer.Staff() {
+			if (!e.staff || f.Viewer.Staff()) && f.has(e.only) {
 				own.Entries = append(own.Entries, e)
 			}
 		}
@@ -60,6 +58,16 @@ func (f frame) Groups() []group {
 		}
 	}
 	return out
+}
+
+func (f frame) has(s source) bool {
+	switch s {
+	case ofLedger:
+		return f.Ledger
+	case ofMesh:
+		return f.Mesh
+	}
+	return true
 }
 
 // screen is a page with its templates.
@@ -82,7 +90,7 @@ func loadTemplates(a *assets) (templates, error) {
 		"badge":  func(t, s string) badge { return badge{tone(t), s} }, "when": when,
 		"job": linkJob, "pipeline": linkPipeline, "worker": linkWorker, "stream": linkStream,
 	})
-	t, err := t.ParseFS(templateFiles, "templates/layout.html", "templates/partials.html", "templates/work.html")
+	t, err := t.ParseFS(templateFiles, "templates/layout.html", "templates/partials.html", "templates/work.html", "templates/evidence.html")
 	return templates{t}, err
 }
 
@@ -103,7 +111,7 @@ func (d *Dashboard) frame(w http.ResponseWriter, r *http.Request, p page) frame 
 	f := frame{
 		Title: p.title, Nav: p.nav, Viewer: visitOf(r.Context()).Viewer, Open: d.deps.Access == nil, Acts: d.deps.Actions != nil,
 		Theme: "auto", Path: r.URL.RequestURI(), Now: time.Now(), Node: d.deps.Node, Version: d.deps.Version,
-		At: d.deps.Model.Position(), Rebuilding: d.rebuilding(),
+		Ledger: d.deps.Ledger != nil, Mesh: d.deps.Mesh != nil, Rebuilding: d.rebuilding(),
 	}
 	if c, err := r.Cookie(themeCookie); err == nil {
 		f.Theme = themeOf(c.Value)

@@ -89,6 +89,9 @@ func (d *Dashboard) job(ctx context.Context, q *ask) (any, error) {
 	if by := d.replacedBy(ctx, j); by != "" {
 		v.Facts = append(v.Facts, fact{"Replaced by", idCell(by, sayJob(by).Href).with("edited out of this one")})
 	}
+	if f := d.settled(ctx, j); f != nil {
+		v.Facts = append(v.Facts, *f)
+	}
 	v.Result, v.Closed = d.result(ctx, q, j)
 	v.History, err = d.jobHistory(ctx, q, j)
 	return v, err

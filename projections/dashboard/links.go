@@ -29,6 +29,21 @@ func linkDiagnostics() string         { return "/diagnostics" }
 func linkEvents() string              { return "/events" }
 func linkStream(stream string) string { return "/events/streams/" + url.PathEscape(stream) }
 
+func linkLedger() string            { return "/ledger" }
+func linkMesh() string              { return "/mesh" }
+func linkAccounts() string          { return "/ledger/accounts" }
+func linkAccount(key []byte) string { return linkAccounts() + "/" + hex.EncodeToString(key) }
+func linkBlocks() string            { return "/ledger/blocks" }
+func linkTransactions() string      { return "/ledger/transactions" }
+
+// linkBlock leads to a block by its height.
+func linkBlock(height uint64) string { return fmt.Sprintf("%s/%d", linkBlocks(), height) }
+
+// linkTransaction leads to a transaction. Old ones are found only in their block.
+func linkTransaction(id []byte, height uint64) string {
+	return fmt.Sprintf("%s/%x?block=%d", linkTransactions(), id, height)
+}
+
 // linkRecord leads to one event of a stream.
 func linkRecord(stream string, rev uint64) string {
 	return fmt.Sprintf("%s/%d", linkStream(stream), rev)

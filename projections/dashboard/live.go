@@ -30,12 +30,12 @@ type live struct {
 
 // fragment is a rendering of a live block.
 type fragment struct {
-	at   events.Position // of the read model when the rendering began
+	at   events.Position // of what the page follows when the rendering began
 	body []byte
 	sum  [sha256.Size]byte
 }
 
-// id is what a browser names when it comes back: the place of the read model, and what the rendering looked like.
+// id is what a browser names when it comes back: the place that was shown, and what the rendering looked like.
 func (f *fragment) id() string {
 	return strconv.FormatUint(uint64(f.at), 10) + "-" + hex.EncodeToString(f.sum[:4])
 }
@@ -121,10 +121,21 @@ func (l *live) leave(r *room, name string) {
 	}
 }
 
+// place is where what a page follows is: the read model in the log, or the ledger's last block.
+func (d *Dashboard) place(p page) events.Position {
+	if !p.chain {
+		return d.deps.Model.Position()
+	}
+	if d.deps.Ledger == nil {
+		return 0
+	}
+	return events.Position(d.deps.Ledger.Height())
+}
+
 // render keeps a room's fragment new until the last reader has gone.
 func (l *live) render(ctx context.Context, r *room) {
 	for {
-		changed := l.d.deps.Model.Changed()
+		at, changed := l.d.place(r.screen.page), l.d.deps.Model.Changed()
 		begin := time.Now()
 		frag, err := l.once(ctx, r)
 		if ctx.Err() != nil {
@@ -135,13 +146,35 @@ func (l *live) render(ctx context.Context, r *room) {
 		if !sleep(ctx, max(l.d.limits.RenderEvery, 4*time.Since(begin))) {
 			return
 		}
-		if !r.screen.page.live {
-			changed = nil
-		}
-		if !wait(ctx, changed, r.screen.page.every) {
+		if !l.pause(ctx, r.screen.page, at, changed) {
 			return
 		}
 	}
+}
+
+// pause waits until a page that showed a place may have changed. It returns false when ctx has ended.
+func (l *live) pause(ctx context.Context, p page, at events.Position, changed <-chan struct{}) bool {
+	switch {
+	case p.chain && l.d.deps.Ledger != nil:
+		waiting, stop := context.WithCancel(ctx)
+		defer stop()
+		changed = l.behind(waiting, uint64(at))
+	case !p.live:
+		changed = nil
+	}
+	return wait(ctx, changed, p.every)
+}
+
+// behind returns a channel that is closed when there is a block behind a height. That the ledger ends is news too: the
+// next rendering tells of it.
+func (l *live) behind(ctx context.Context, height uint64) <-chan struct{} {
+	next := make(chan struct{})
+	l.wg.Go(func() {
+		if err := l.d.deps.Ledger.Await(ctx, height+1); err == nil || ctx.Err() == nil {
+			close(next)
+		}
+	})
+	return next
 }
 
 // wait returns true after a change, or after some time if that is not zero.
@@ -185,14 +218,14 @@ func (l *live) once(ctx context.Context, r *room) (*fragment, error) {
 	defer cancel()
 	q := *r.ask
 	q.Now = time.Now()
-	at := l.d.deps.Model.Position()
+	at := l.d.place(r.screen.page)
 	view, err := r.screen.page.view(ctx, &q)
 	if err != nil {
 		return nil, err
 	}
 	body, err := r.screen.renderLive(frame{
 		Title: r.screen.page.title, Nav: r.screen.page.nav, Viewer: q.Viewer, Acts: l.d.deps.Actions != nil,
-		Path: q.URL.RequestURI(), Now: q.Now, Node: l.d.deps.Node, Version: l.d.deps.Version, At: at,
+		Path: q.URL.RequestURI(), Now: q.Now, Node: l.d.deps.Node, Version: l.d.deps.Version,
 		Rebuilding: l.d.rebuilding(), View: view,
 	})
 	if err != nil {

@@ -30,9 +30,13 @@ type page struct {
 	nav   string        // entry of the navigation that is lit
 	needs audience      //
 	live  bool          // rendered again when the read model moves
+	chain bool          // rendered again when the ledger has a new block; such a page does not follow the read model
 	every time.Duration // a live page that is also rendered again after this time; 0: it is not
 	view  func(context.Context, *ask) (any, error)
 }
+
+// follows reports whether a page changes while it is looked at.
+func (p page) follows() bool { return p.live || p.chain || p.every > 0 }
 
 // titled is a view that has its own title.
 type titled interface{ PageTitle() string }
@@ -158,7 +162,7 @@ func (d *Dashboard) routes() (http.Handler, error) {
 				return nil, err
 			}
 			mux.Handle("GET "+p.route, d.guarded(p.needs, d.servePage(d.screens[p.name])))
-			if p.live || p.every > 0 {
+			if p.follows() {
 				mux.Handle("GET /live"+p.route, d.guarded(p.needs, d.serveLive(d.screens[p.name])))
 			}
 		}
@@ -249,7 +253,7 @@ func (d *Dashboard) servePage(s *screen) http.Handler {
 			if err != nil {
 				return err
 			}
-			at := d.deps.Model.Position()
+			at := d.place(s.page)
 			view, err := s.page.view(ctx, q)
 			if err != nil {
 				return err
@@ -259,7 +263,7 @@ func (d *Dashboard) servePage(s *screen) http.Handler {
 			if t, ok := view.(titled); ok {
 				f.Title = t.PageTitle()
 			}
-			if s.page.live || s.page.every > 0 {
+			if s.page.follows() {
 				f.LiveURL = liveURL(q.URL.EscapedPath(), q.Query, at)
 			}
 			return d.send(w, http.StatusOK, s, f)

@@ -20,6 +20,11 @@ func (d *Dashboard) subjects() []subject {
 		{pages: d.workerPages(), actions: d.workerActions()},
 		{pages: d.projectionPages(), actions: d.projectionActions()},
 		{pages: d.eventPages()},
+		{pages: d.ledgerPages()},
+		{pages: d.accountPages()},
+		{pages: d.blockPages()},
+		{pages: d.transactionPages()},
+		{pages: d.meshPages()},
 		{pages: d.diagnosticsPages()},
 	}
 }
@@ -30,23 +35,40 @@ type entry struct {
 	Title string
 	Href  string
 	staff bool
+	only  source // what must be there
 }
+
+// source is something that not every orchestrator has.
+type source uint8
+
+const (
+	ofAll source = iota
+	ofLedger
+	ofMesh
+)
 
 // navigation groups the entries. What a viewer may not see is left out.
 var navigation = []struct {
 	Title   string
 	Entries []entry
 }{
-	{"", []entry{{"overview", "Overview", linkOverview(), false}}},
+	{"", []entry{{"overview", "Overview", linkOverview(), false, ofAll}}},
 	{"Work", []entry{
-		{"pipelines", "Pipelines", linkPipelines(), false},
-		{"jobs", "Jobs", linkJobs(), false},
-		{"deadletters", "Dead letters", linkDeadLetters(), false},
+		{"pipelines", "Pipelines", linkPipelines(), false, ofAll},
+		{"jobs", "Jobs", linkJobs(), false, ofAll},
+		{"deadletters", "Dead letters", linkDeadLetters(), false, ofAll},
 	}},
-	{"Fleet", []entry{{"workers", "Workers", linkWorkers(), true}}},
-	{"Record", []entry{{"events", "Events", linkEvents(), true}}},
+	{"Fleet", []entry{{"workers", "Workers", linkWorkers(), true, ofAll}}},
+	{"Network", []entry{
+		{"ledger", "Ledger", linkLedger(), false, ofLedger},
+		{"blocks", "Blocks", linkBlocks(), false, ofLedger},
+		{"transactions", "Transactions", linkTransactions(), false, ofLedger},
+		{"accounts", "Accounts", linkAccounts(), false, ofLedger},
+		{"mesh", "Mesh", linkMesh(), true, ofMesh},
+	}},
+	{"Record", []entry{{"events", "Events", linkEvents(), true, ofAll}}},
 	{"System", []entry{
-		{"projections", "Projections", linkProjections(), true},
-		{"diagnostics", "Diagnostics", linkDiagnostics(), true},
+		{"projections", "Projections", linkProjections(), true, ofAll},
+		{"diagnostics", "Diagnostics", linkDiagnostics(), true, ofAll},
 	}},
 }

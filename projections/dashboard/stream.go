@@ -10,7 +10,7 @@ import (
 // sinceParam is the place that the page was rendered at, for the first connection; later ones name Last-Event-ID.
 const sinceParam = "since"
 
-// serveLive streams the changes of a page: each event is the whole live block, its id begins with the place of the read model.
+// serveLive streams the changes of a page: each event is the whole live block, its id begins with the place that it shows.
 // A reader that comes back and has missed nothing is sent nothing. Without TLS a browser speaks HTTP/1.1 and opens at
 // most six connections to a host, so that hidden tabs let their streams go (the SSE extension does that) and come back.
 func (d *Dashboard) serveLive(s *screen) http.Handler {
@@ -96,7 +96,7 @@ func (d *Dashboard) stream(w *streamWriter, r *http.Request, room *room, who vis
 
 // transient reports whether a page that could not be built may be built later.
 func transient(err error) bool {
-	return !errors.Is(err, ErrNotFound) && !errors.Is(err, errForbidden)
+	return !errors.Is(err, ErrNotFound) && !errors.Is(err, errForbidden) && !errors.Is(err, errNoMesh)
 }
 
 // streamWriter writes server-sent events. Each write has its own deadline: a reader that stands still is cut off.

@@ -108,6 +108,9 @@ func (d *Dashboard) worker(ctx context.Context, q *ask) (any, error) {
 		Forms: workerForms(w),
 	}
 	v.Facts = d.workerFacts(w)
+	if d.deps.Ledger != nil {
+		v.Facts = append(v.Facts, fact{"Account", hexCell(key, linkAccount(key)).with("on the ledger")})
+	}
 	v.Compared, v.Claims = compare(w)
 	v.Record, v.Shares = record(w.Record)
 	return v, nil

@@ -80,7 +80,7 @@
 
   // Keys: g and a letter go to a screen, / goes to the filter.
   const plainKey = (e) => !e.ctrlKey && !e.metaKey && !e.altKey && !/^(INPUT|TEXTAREA|SELECT)$/.test(e.target.tagName);
-  const screens = { o: "/", j: "/jobs", l: "/pipelines", d: "/deadletters", w: "/workers", e: "/events", p: "/projections", s: "/diagnostics" };
+  const screens = { o: "/", j: "/jobs", l: "/pipelines", d: "/deadletters", w: "/workers", e: "/events", p: "/projections", s: "/diagnostics", c: "/ledger", b: "/ledger/blocks", t: "/ledger/transactions", a: "/ledger/accounts", m: "/mesh" };
   let g = 0;
   window.addEventListener("keydown", (e) => {
     if (!plainKey(e)) return;

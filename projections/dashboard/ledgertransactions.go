@@ -1,0 +1,222 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
+	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
+)
+
+// transactionPages: the list follows the chain; what is in a block stays as it is.
+func (d *Dashboard) transactionPages() []page {
+	return []page{
+		{name: "transactions", route: "/ledger/transactions", title: "Transactions", nav: "transactions", chain: true, view: d.transactions},
+		{name: "transaction", route: "/ledger/transactions/{id}", title: "Transaction", nav: "transactions", view: d.transaction},
+	}
+}
+
+const transactionsPage = 50
+
+type transactionsView struct {
+	Filter       filterForm
+	Transactions table
+	Pager        pager
+	Note         string
+}
+
+func (d *Dashboard) transactions(ctx context.Context, q *ask) (any, error) {
+	now, err := d.ledgerNow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	account, job := strings.ToLower(strings.TrimSpace(q.Query.Get("account"))), strings.TrimSpace(q.Query.Get("job"))
+	names := namesOf(now)
+	v := &transactionsView{Filter: filterForm{
+		Path: q.URL.Path, Hidden: map[string]string{},
+		Fields: []field{{Name: "account", Label: "Account", Value: account, Max: 64}, {Name: "job", Label: "Job", Value: job, Max: 128}},
+	}}
+	v.Transactions = transactionTable(nil, names, false)
+	key, err := hex.DecodeString(account)
+	if err != nil || len(key) != 0 && len(key) != 32 {
+		v.Filter.Wrong = "An account's key is 64 hexadecimal digits."
+		return v, nil
+	}
+	res, err := d.deps.Ledger.ListTransactions(ctx, &operatorv1.ListTransactionsRequest{
+		Account: key, Job: job, PageSize: transactionsPage, PageToken: q.Query.Get("after"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	v.Transactions = transactionTable(res.GetTransactions(), names, false)
+	v.Transactions.Empty = empty{Title: "No transaction", Text: "No block here holds one yet."}
+	v.Pager = pagerOf(q, res.GetNextPageToken())
+	switch {
+	case res.GetNextPageToken() != "" && len(res.GetTransactions()) == 0:
+		v.Transactions.Empty = empty{Title: "None in these blocks", Text: "Older blocks may hold some."}
+	case account != "" || job != "":
+		v.Transactions.Empty = empty{Title: "No transaction matches", Text: "None of the blocks that are kept here holds one."}
+	}
+	return v, nil
+}
+
+// transactionTable lists transactions. Within the list of one block their place in it stands for the block.
+func transactionTable(all []*operatorv1.TransactionView, n nicknames, within bool) table {
+	t := table{Caption: "Transactions", Columns: columns("Transaction", "What", "Sender", "Block#", "Result", "When")}
+	if within {
+		t.Columns = columns("No.#", "Transaction", "What", "Sender", "Result")
+	}
+	for _, v := range all {
+		at := linkTransaction(v.GetId(), v.GetHeight())
+		id, what, sender := hexCell(v.GetId(), at), actionsCell(v.GetBody().GetActions(), n), accountCell(v.GetBody().GetSender(), n)
+		if within {
+			t.add(hex.EncodeToString(v.GetId()), count(v.GetIndex()+1), id, what, sender, receiptCell(v.GetReceipt()))
+			continue
+		}
+		t.add(hex.EncodeToString(v.GetId()), id, what, sender, cell{Text: thousands(v.GetHeight()), Href: linkBlock(v.GetHeight())},
+			receiptCell(v.GetReceipt()), microsCell(v.GetTimeUs()))
+	}
+	return t
+}
+
+// actionsCell says what a transaction does, in short.
+func actionsCell(actions []*ledgerv1.Action, n nicknames) cell {
+	if len(actions) == 0 {
+		return none()
+	}
+	c := text(tellAction(actions[0], n).String())
+	switch rest := len(actions) - 1; {
+	case rest == 1:
+		return c.with(tellAction(actions[1], n).String())
+	case rest > 1:
+		return c.with("and " + strconv.Itoa(rest) + " more")
+	}
+	return c
+}
+
+// receiptCell is what became of a transaction.
+func receiptCell(r *ledgerv1.Receipt) cell {
+	switch r.GetCode() {
+	case ledgerv1.ReceiptCode_RECEIPT_CODE_OK:
+		return state(toneVerified, "Done")
+	case ledgerv1.ReceiptCode_RECEIPT_CODE_UNSPECIFIED:
+		c := state(toneQuiet, "Not known")
+		c.Title = "The block came with a snapshot: its receipts are not kept here"
+		return c
+	}
+	return state(toneDead, sentenceCase(enumText(r.GetCode()))).with(r.GetDetail())
+}
+
+type transactionView struct {
+	ID      string
+	Tone    tone
+	State   badge
+	Said    saying
+	Facts   []fact
+	Actions []actionView
+	JSON    string
+}
+
+// PageTitle names the transaction.
+func (v *transactionView) PageTitle() string { return "Transaction " + shortID(v.ID) }
+
+func (d *Dashboard) transaction(ctx context.Context, q *ask) (any, error) {
+	now, err := d.ledgerNow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, err := hex.DecodeString(q.Path["id"])
+	if err != nil || len(id) != 32 {
+		return nil, errNotFound
+	}
+	t, err := d.findTransaction(ctx, id, q.Query.Get("block"), now)
+	if err != nil {
+		return nil, err
+	}
+	names := namesOf(now)
+	v := &transactionView{ID: hex.EncodeToString(id), Facts: transactionFacts(t, names), JSON: transactionJSON(t)}
+	v.State, v.Said = receiptSaying(t)
+	v.Tone = v.State.Tone
+	known := teller{names: names, job: func(id string) word { return d.knownJob(ctx, q, id) }}
+	for i, a := range t.GetBody().GetActions() {
+		action := known.view(i, a, t, now.GetParams())
+		if slash := a.GetConsensusMismatch(); slash != nil && t.GetReceipt().GetCode() == ledgerv1.ReceiptCode_RECEIPT_CODE_OK {
+			if action.Penalties, err = d.penalties(ctx, t, slash.GetDecision(), now, names); err != nil {
+				return nil, err
+			}
+		}
+		v.Actions = append(v.Actions, action)
+	}
+	return v, nil
+}
+
+// findTransaction looks in the block that a link names, or among the last ones.
+func (d *Dashboard) findTransaction(ctx context.Context, id []byte, block string, now *operatorv1.GetLedgerResponse) (*operatorv1.TransactionView, error) {
+	if block == "" {
+		res, err := d.deps.Ledger.GetTransaction(ctx, &operatorv1.GetTransactionRequest{Id: id})
+		if err != nil {
+			return nil, err
+		}
+		t := res.GetTransaction()
+		if t.GetBody() == nil {
+			read, err := viewOf(t.GetEncoded())
+			if err != nil {
+				return nil, err
+			}
+			read.Height, read.Index, read.TimeUs, read.Receipt = t.GetHeight(), t.GetIndex(), t.GetTimeUs(), t.GetReceipt()
+			t = read
+		}
+		return t, nil
+	}
+	height, err := strconv.ParseUint(block, 10, 64)
+	if err != nil {
+		return nil, badRequest("the address names a block that is no number")
+	}
+	b, err := d.readBlock(ctx, &operatorv1.GetBlockRequest{Which: &operatorv1.GetBlockRequest_Height{Height: height}}, now)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range b.txs {
+		if bytes.Equal(t.GetId(), id) {
+			return t, nil
+		}
+	}
+	return nil, errNotFound
+}
+
+func receiptSaying(t *operatorv1.TransactionView) (badge, saying) {
+	r, block := t.GetReceipt(), word{"block " + thousands(t.GetHeight()), linkBlock(t.GetHeight())}
+	actions := plural(len(t.GetBody().GetActions()), "action")
+	switch r.GetCode() {
+	case ledgerv1.ReceiptCode_RECEIPT_CODE_OK:
+		return badge{toneVerified, "Done"}, saying{say("Executed in "), block, say(", with %s: all or none.", actions)}
+	case ledgerv1.ReceiptCode_RECEIPT_CODE_UNSPECIFIED:
+		return badge{toneQuiet, "Not known"}, saying{say("It is in "), block, say(", whose receipts are not kept here.")}
+	case ledgerv1.ReceiptCode_RECEIPT_CODE_REPLAYED, ledgerv1.ReceiptCode_RECEIPT_CODE_EXPIRED, ledgerv1.ReceiptCode_RECEIPT_CODE_OUT_OF_RANGE:
+		return refusedBadge(r), saying{say("Refused in "), block, say("%s. ", after(": ", clip(plain(r.GetDetail()), 300))), say("It changed nothing.")}
+	}
+	return refusedBadge(r), saying{
+		say("Refused in "), block, say(" at action %d of %d%s. ", r.GetAction()+1, len(t.GetBody().GetActions()), after(": ", clip(plain(r.GetDetail()), 300))),
+		say("It changed nothing but the fee."),
+	}
+}
+
+func refusedBadge(r *ledgerv1.Receipt) badge {
+	return badge{toneDead, sentenceCase(enumText(r.GetCode()))}
+}
+
+func transactionFacts(t *operatorv1.TransactionView, n nicknames) []fact {
+	body := t.GetBody()
+	return []fact{
+		{"Sender", accountCell(body.GetSender(), n)},
+		{"Block", linked(thousands(t.GetHeight()), linkBlock(t.GetHeight())).with(fmt.Sprintf("number %d in it", t.GetIndex()+1))},
+		{"Block time", microsCell(t.GetTimeUs())},
+		{"Valid until", text("block " + thousands(body.GetValidUntil()))},
+		{"Size", bytesCell(uint64(len(t.GetEncoded())))},
+		{"Salt", hexCell(body.GetSalt(), "")},
+	}
+}
