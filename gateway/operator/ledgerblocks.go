@@ -70,9 +70,10 @@ type hashIndex struct {
 	hash map[uint64]ledger.Hash
 	lo   uint64
 	hi   uint64
+	keep uint64 // blocks
 }
 
-func newHashIndex() *hashIndex { return &hashIndex{turn: make(turns, 1)} }
+func newHashIndex(keep uint64) *hashIndex { return &hashIndex{turn: make(turns, 1), keep: keep} }
 
 func (x *hashIndex) find(ctx context.Context, l Ledger, want ledger.Hash) (uint64, error) {
 	if err := x.turn.enter(ctx); err != nil {
@@ -83,7 +84,7 @@ func (x *hashIndex) find(ctx context.Context, l Ledger, want ledger.Hash) (uint6
 	if err := x.rise(ctx, l, top); err != nil {
 		return 0, err
 	}
-	for x.at[want] == 0 && x.lo > 1 && x.hi-x.lo < maxHashes {
+	for x.at[want] == 0 && x.lo > 1 && x.hi-x.lo < x.keep {
 		err := x.learn(ctx, l, x.lo-1)
 		if errors.Is(err, ErrLedgerPruned) {
 			break
@@ -96,12 +97,12 @@ func (x *hashIndex) find(ctx context.Context, l Ledger, want ledger.Hash) (uint6
 	if height := x.at[want]; height != 0 {
 		return height, nil
 	}
-	return 0, fmt.Errorf("%w: block %x, or it is none of the last %d", ErrNotOnLedger, want, maxHashes)
+	return 0, fmt.Errorf("%w: block %x, or it is none of the last %d", ErrNotOnLedger, want, x.keep)
 }
 
 // rise learns the blocks that are new, and forgets those that are too old for it.
 func (x *hashIndex) rise(ctx context.Context, l Ledger, top uint64) error {
-	if x.at == nil || top-x.hi > maxHashes {
+	if x.at == nil || top-x.hi > x.keep {
 		x.at, x.hash, x.lo, x.hi = map[ledger.Hash]uint64{}, map[uint64]ledger.Hash{}, top, top
 	}
 	for ; x.hi < top; x.hi++ {
@@ -114,7 +115,7 @@ func (x *hashIndex) rise(ctx context.Context, l Ledger, top uint64) error {
 			return err
 		}
 	}
-	for ; x.hi-x.lo > maxHashes; x.lo++ {
+	for ; x.hi-x.lo > x.keep; x.lo++ {
 		delete(x.at, x.hash[x.lo])
 		delete(x.hash, x.lo)
 	}

@@ -99,7 +99,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*API, error) {
 	cfg = cfg.withDefaults()
 	a := &API{
 		cfg: cfg, deps: deps, guard: newGuard(cfg), trials: make(chan struct{}, cfg.Trials), audits: make(audits, MaxAudits),
-		visitors: newVisitors(cfg.Visitors), hashes: newHashIndex(),
+		visitors: newVisitors(cfg.Visitors), hashes: newHashIndex(maxHashes),
 		scans: make(turns, maxScans), checks: make(turns, maxChecks), proofs: make(turns, maxProofs),
 		hub: newHub(cfg.WatchQueue), modules: newModuleIndex(), policies: &policyCache{},
 	}

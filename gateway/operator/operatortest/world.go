@@ -47,6 +47,12 @@ type World struct {
 // Start runs a world until the test ends. Its workers answer with the input; see Do.
 func Start(t testing.TB, cfg operator.Config) *World {
 	t.Helper()
+	return StartWith(t, cfg, func(*operator.Deps) {})
+}
+
+// StartWith runs a world whose API has more rooms.
+func StartWith(t testing.TB, cfg operator.Config, more func(*operator.Deps)) *World {
+	t.Helper()
 	w := &World{Log: memlog.New(), answer: Echo}
 	var err error
 	if w.Blobs, err = blobs.Open(t.Context(), "mem://", blobs.Options{Log: w.Log}); err != nil {
@@ -62,12 +68,14 @@ func Start(t testing.TB, cfg operator.Config) *World {
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
 	}
-	w.API, err = operator.New(t.Context(), cfg, operator.Deps{
+	deps := operator.Deps{
 		Orchestrator: w.Host, Log: w.Log, Blobs: w.Blobs, Catalogue: Catalogue{w.Log}, Trial: trial{},
 		Status: func(context.Context) (*operatorv1.GetStatusResponse, error) {
 			return &operatorv1.GetStatusResponse{Version: "test", Node: "test"}, nil
 		},
-	})
+	}
+	more(&deps)
+	w.API, err = operator.New(t.Context(), cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
