@@ -216,7 +216,8 @@ func (e *Engine) Status() Status {
 		s.Role, s.Err = Failed, *err
 	}
 	if in := e.running.Load(); in != nil && in.ready.Load() {
-		s.Leader = e.members().keys[in.core.GetLeaderID()]
+		m := e.members()
+		s.Leader = m.keys[m.leader(in.view.Load())]
 	}
 	return s
 }

@@ -33,7 +33,8 @@ type instance struct {
 	served chan struct{}                // closed when the clock of the gate has stopped
 
 	lastSent atomic.Pointer[encoded]
-	ready    atomic.Bool // messages may be handed over
+	view     atomic.Uint64 // that has begun last; the library cannot be asked while it takes over other validators
+	ready    atomic.Bool   // messages may be handed over
 	dead     atomic.Bool
 	evicted  atomic.Bool
 	failure  atomic.Pointer[error]
@@ -42,7 +43,7 @@ type instance struct {
 // startInstance opens the log of votes and runs the library from the last committed block.
 func (e *Engine) startInstance(ctx context.Context) (*instance, error) {
 	in := &instance{engine: e, node: nodeOf(e.self), config: e.cfg.library(nodeOf(e.self)), served: make(chan struct{})}
-	log := &libraryLog{log: e.log, fail: in.fail, begun: func(view uint64) { in.in.begun(view) }}
+	log := &libraryLog{log: e.log, fail: in.fail, begun: func(view uint64) { in.view.Store(view); in.in.begun(view) }}
 
 	e.chain.Lock()
 	height, m := e.height.Load(), e.members()

@@ -134,10 +134,10 @@ func TestAccusationWaits(t *testing.T) {
 		t.Fatalf("a second time: %v", err)
 	}
 	height := n.Chain().Height()
-	for range 3 {
-		n.accuser.press(w.ctx())
+	for range 3 { // looks again at every block
+		w.submit(n, transfer(n, 2000, 1), ok)
 	}
-	if s := n.Status(); s.Accusing != 1 || s.Pending != 0 || s.Waiting != 0 || s.Height != height {
+	if s := n.Status(); s.Accusing != 1 || s.Height != height+3 {
 		t.Fatalf("%+v", s)
 	}
 	w.close(0)

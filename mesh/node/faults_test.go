@@ -149,6 +149,38 @@ func TestJoinBySnapshot(t *testing.T) {
 	w.agree(n, o)
 }
 
+// TestMetLate has a joiner that meets somebody only after it was opened, by another way than its mesh knows.
+func TestMetLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.tune = func(i int, c *Config) {
+		small(i, c)
+		c.Mesh.Bootstrap = nil
+		if i == 1 {
+			c.Meet, c.Heartbeat = 10*time.Millisecond, 20*time.Second
+		}
+	}
+	n := w.open(0)
+	for i := range metBehind + 10 {
+		w.submit(n, transfer(n, 2000+i, 1), ok)
+	}
+	o := w.open(1)
+	if o.Chain().Height() != 0 {
+		t.Fatal("it has met somebody")
+	}
+	if err := o.Mesh().Connect(w.ctx(), n.Mesh().Bootstrap().Addresses[0]); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	w.await("a joiner", func() bool { return o.Chain().Height() == n.Chain().Height() })
+	if d := time.Since(began); d > 15*time.Second {
+		t.Fatalf("it took %s", d)
+	}
+	if o.Status().Low == 1 {
+		t.Fatal("it did not go on from a snapshot")
+	}
+}
+
 // TestLeftBehind cuts an observer off until nobody has its next block any more: it goes on from a snapshot by itself.
 func TestLeftBehind(t *testing.T) {
 	t.Parallel()

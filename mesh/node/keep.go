@@ -20,6 +20,7 @@ import (
 const (
 	stuckLooks    = 5
 	maxStuckLooks = 80
+	metBehind     = 64 // blocks; an engine fetches fewer by itself as fast
 )
 
 // keep catches up and keeps an engine running until ctx ends. An engine goes on by blocks alone: when nobody has the next
@@ -127,8 +128,17 @@ func (n *Node) others() bool {
 	return true
 }
 
-// watch returns when ctx ends, or when this node has stood still for so many looks while others were ahead.
+// watch returns when ctx ends, or when this node has stood still for so many looks while others were ahead. When nobody
+// could be asked before the engine was opened, the first one to be met is asked at once: a chain that is far behind does
+// not wait for the engine to find out that blocks do not lead there.
 func (n *Node) watch(ctx context.Context, looks int) {
+	var met <-chan any
+	if errors.Is(n.sync.Load().Err, blocksync.ErrNoTarget) {
+		if sub, err := n.mesh.Host().EventBus().Subscribe(new(event.EvtPeerIdentificationCompleted), eventbus.Name("shardy/node")); err == nil {
+			defer sub.Close()
+			met = sub.Out()
+		}
+	}
 	tick := time.NewTicker(2 * n.cfg.Heartbeat)
 	defer tick.Stop()
 	last, behind := n.chain.Height(), 0
@@ -136,6 +146,11 @@ func (n *Node) watch(ctx context.Context, looks int) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-met:
+			if h := n.chain.Height(); n.ahead(ctx) > h+metBehind && n.failure.Load() == nil {
+				return
+			}
+			continue
 		case <-tick.C:
 		}
 		if n.failure.Load() != nil {
