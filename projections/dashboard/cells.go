@@ -42,6 +42,7 @@ type cell struct {
 	Badge *badge
 	Mono  bool   // an id, a hash, a number of fixed width
 	More  string // second line, less important
+	Faint bool   // nothing to look at: a zero among others
 }
 
 // maxCell bounds the characters of a cell in a table.

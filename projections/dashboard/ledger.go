@@ -50,10 +50,9 @@ func (d *Dashboard) ledger(ctx context.Context, q *ask) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := namesOf(now)
 	v := &ledgerView{
 		Chain: clip(plain(now.GetChainId()), 40), Facts: ledgerFacts(now), Validators: validatorTable(now, head), Version: now.GetValidators().GetVersion(),
-		Supply: newSupplyBar(now.GetSupply()), Params: paramFacts(now.GetParams()), Blocks: blockTable(blocks.GetBlocks(), names),
+		Supply: newSupplyBar(now.GetSupply()), Params: paramFacts(now.GetParams()), Blocks: blockTable(blocks.GetBlocks(), now),
 	}
 	v.Verdict, v.Tone = ledgerSaying(now)
 	v.Figures = []figure{
@@ -106,7 +105,7 @@ func ledgerFacts(now *operatorv1.GetLedgerResponse) []fact {
 		{"Kept here", kept},
 	}
 	if len(c.GetKey()) > 0 {
-		facts = append(facts, fact{"This orchestrator", accountCell(c.GetKey(), namesOf(now)).with(clip(plain(c.GetRole()), 40))})
+		facts = append(facts, fact{"This orchestrator", accountCell(c.GetKey(), nicknamesOf(now)).with(clip(plain(c.GetRole()), 40))})
 	}
 	if c.GetRestarts() > 0 {
 		facts = append(facts, fact{"Restarts of the ordering", count(c.GetRestarts())})
@@ -124,7 +123,7 @@ func microsCell(us int64) cell {
 // nicknames are what validators call themselves, by key.
 type nicknames map[string]string
 
-func namesOf(now *operatorv1.GetLedgerResponse) nicknames {
+func nicknamesOf(now *operatorv1.GetLedgerResponse) nicknames {
 	n := nicknames{}
 	for _, v := range now.GetValidators().GetValidators() {
 		if v.GetName() != "" {
@@ -151,6 +150,13 @@ func accountCell(key []byte, n nicknames) cell {
 	if name := n[string(key)]; name != "" {
 		c.Text, c.Mono, c.More = name, false, shortKey(key)
 	}
+	return c
+}
+
+// whose is accountCell on one line.
+func whose(key []byte, n nicknames) cell {
+	c := accountCell(key, n)
+	c.More = ""
 	return c
 }
 
@@ -193,7 +199,7 @@ func validatorTable(now *operatorv1.GetLedgerResponse, head certified) table {
 		if bytes.Equal(v.GetKey(), head.header.GetProposer()) {
 			signed = signed.with("proposed it")
 		}
-		t.add(hex.EncodeToString(v.GetKey()), accountCell(v.GetKey(), namesOf(now)), part, signed, peerCell(v))
+		t.add(hex.EncodeToString(v.GetKey()), accountCell(v.GetKey(), nicknamesOf(now)), part, signed, peerCell(v))
 	}
 	return t
 }
@@ -272,14 +278,16 @@ func paramFacts(p *ledgerv1.Params) []fact {
 	}
 }
 
-// money writes micro-units.
-func money(n uint64) string { return thousands(n) + "\u202fµ" }
+// moneyCell shows an amount, and on hover its micro-units.
+func moneyCell(n uint64) cell {
+	return cell{Text: money(n), Title: thousands(n) + " micro-units", Faint: n == 0}
+}
 
-// moneyCell shows micro-units, and on hover what they are in units.
-func moneyCell(n uint64) cell { return cell{Text: money(n), Title: units(n) + " units"} }
+// tally counts something that often is nothing.
+func tally(n uint64) cell { return cell{Text: thousands(n), Faint: n == 0} }
 
-// units writes micro-units as units, without digits that say nothing.
-func units(n uint64) string {
+// money writes micro-units as units, without digits that say nothing.
+func money(n uint64) string {
 	whole, part := thousands(n/1_000_000), strconv.FormatUint(1_000_000+n%1_000_000, 10)[1:]
 	if part = strings.TrimRight(part, "0"); part == "" {
 		return whole

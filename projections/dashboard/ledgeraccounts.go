@@ -41,7 +41,7 @@ func (d *Dashboard) accounts(ctx context.Context, q *ask) (any, error) {
 		return nil, err
 	}
 	v := &accountsView{Search: strings.ToLower(strings.TrimSpace(q.Query.Get("key"))), Accounts: table{
-		Caption: "Accounts", Columns: columns("Account", "Balance#", "Stake#", "Reputation#", "Paid#", "Contradicted#", "Earned#", "Slashed#"),
+		Caption: "Accounts", Compact: true, Columns: columns("Account", "Balance#", "Stake#", "Reputation#~", "Paid results#~", "Contradicted#~", "Earned#~", "Slashed#~"),
 		Empty: empty{Title: "No account", Text: "No account of this ledger has a key that begins so."},
 	}}
 	if len(v.Search) > 64 || strings.Trim(v.Search, "0123456789abcdef") != "" {
@@ -73,7 +73,7 @@ func (d *Dashboard) accounts(ctx context.Context, q *ask) (any, error) {
 		}
 		all, v.Pager = res.GetAccounts(), pagerOf(q, res.GetNextPageToken())
 	}
-	names := namesOf(now)
+	names := nicknamesOf(now)
 	for _, a := range all {
 		v.Accounts.add(hex.EncodeToString(a.GetKey()), accountRow(a, now.GetHeight(), names)...)
 	}
@@ -195,7 +195,7 @@ func (d *Dashboard) account(ctx context.Context, q *ask) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := namesOf(now)
+	names := nicknamesOf(now)
 	v := &accountView{Key: hex.EncodeToString(key), Name: names[string(key)], Account: a}
 	v.Transactions = transactionTable(res.GetTransactions(), names, false)
 	if len(res.GetTransactions()) == 0 {
@@ -211,8 +211,8 @@ func (d *Dashboard) account(ctx context.Context, q *ask) (any, error) {
 		return v, nil
 	}
 	v.Facts = []fact{
-		{"Balance", moneyCell(a.GetBalance()).with(units(a.GetBalance()) + " units")},
-		{"Stake", moneyCell(a.GetStake()).with(units(a.GetStake()) + " units")},
+		{"Balance", moneyCell(a.GetBalance())},
+		{"Stake", moneyCell(a.GetStake())},
 		{"Unbonding", moneyCell(unbondingSum(a))},
 		{"Reputation", text(percent(a.GetReputationPpm())).with("50 % is where everybody begins")},
 		{"Earned", moneyCell(a.GetEarned())},

@@ -85,7 +85,7 @@ func (t teller) tell(a *ledgerv1.Action) saying {
 		if err != nil {
 			return saying{say("Anchors a checkpoint that cannot be read")}
 		}
-		return saying{say("Anchors its log at %s", plural(int(h.Size), "event"))}
+		return saying{say("Anchors its log at a size of %s", thousands(h.Size))}
 	case *ledgerv1.Action_ValidatorSet:
 		return t.tellValidators(k.ValidatorSet)
 	case *ledgerv1.Action_VoidSlash:

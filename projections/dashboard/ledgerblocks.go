@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -47,7 +48,7 @@ func (d *Dashboard) blocks(ctx context.Context, q *ask) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &blocksView{Blocks: blockTable(res.GetBlocks(), namesOf(now))}
+	v := &blocksView{Blocks: blockTable(res.GetBlocks(), now)}
 	next := ""
 	if n := res.GetNextBefore(); n > 0 {
 		next = strconv.FormatUint(n, 10)
@@ -56,20 +57,25 @@ func (d *Dashboard) blocks(ctx context.Context, q *ask) (any, error) {
 	return v, nil
 }
 
-func blockTable(all []*operatorv1.BlockSummary, n nicknames) table {
+func blockTable(all []*operatorv1.BlockSummary, now *operatorv1.GetLedgerResponse) table {
+	n, set := nicknamesOf(now), now.GetValidators()
 	t := table{
-		Caption: "Blocks", Compact: true, Columns: columns("Block#", "Hash~", "Transactions#", "Signed by#~", "Proposer~", "Size#~", "When"),
+		Caption: "Blocks", Compact: true, Columns: columns("Block", "Hash~", "Transactions#", "Signed by#~", "Proposer~", "Size#~", "When"),
 		Empty: empty{Title: "No block here", Text: "Blocks this old are not kept here."},
 	}
 	for _, b := range all {
 		h := b.GetHeader()
-		txs := count(b.GetTransactions())
+		txs := tally(uint64(b.GetTransactions()))
 		if b.GetFailed() > 0 {
 			txs = txs.with(thousands(b.GetFailed()) + " refused")
 		}
+		signed := count(b.GetSignatures())
+		if h.GetValidatorsVersion() == set.GetVersion() && h.GetHeight() > 0 {
+			signed.Text += " of " + thousands(len(set.GetValidators()))
+		}
 		at := linkBlock(h.GetHeight())
-		t.add(strconv.FormatUint(h.GetHeight(), 10), cell{Text: thousands(h.GetHeight()), Href: at}, hexCell(b.GetHash(), at), txs, count(b.GetSignatures()),
-			accountCell(h.GetProposer(), n), bytesCell(b.GetBytes()), microsCell(h.GetTimeUs()))
+		t.add(strconv.FormatUint(h.GetHeight(), 10), cell{Text: thousands(h.GetHeight()), Href: at}, hexCell(b.GetHash(), at), txs, signed,
+			whose(h.GetProposer(), n), bytesCell(b.GetBytes()), microsCell(h.GetTimeUs()))
 	}
 	return t
 }
@@ -86,7 +92,7 @@ type blockView struct {
 	Signed       string
 	Checked      badge
 	Transactions table
-	Kinds        []fact // how many actions of each kind
+	Kinds        string // how many actions of each kind
 	Pager        pager
 }
 
@@ -118,7 +124,7 @@ func (d *Dashboard) block(ctx context.Context, q *ask) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := namesOf(now)
+	names := nicknamesOf(now)
 	h := b.header
 	v := &blockView{Height: h.GetHeight(), Hash: hex.EncodeToString(b.hash), Facts: blockFacts(b, names)}
 	v.Said, v.Tone = blockSaying(b)
@@ -130,7 +136,7 @@ func (d *Dashboard) block(ctx context.Context, q *ask) (any, error) {
 	}
 	v.Signed = signaturesText(h, b.certificate, now.GetValidators())
 	v.Signers, v.Checked = signersOf(b, now, names)
-	v.Kinds = kindFacts(b.txs)
+	v.Kinds = kindsText(b.txs)
 	part, next := b.txs[min(from, uint64(len(b.txs))):], ""
 	if len(part) > blockTransactionsPage {
 		part, next = part[:blockTransactionsPage], strconv.FormatUint(from+blockTransactionsPage, 10)
@@ -263,17 +269,17 @@ func signersOf(b fullBlock, now *operatorv1.GetLedgerResponse, n nicknames) ([]s
 	return out, badge{toneVerified, "Quorum verified"}
 }
 
-// kindFacts counts the actions of transactions by kind.
-func kindFacts(txs []*operatorv1.TransactionView) []fact {
+// kindsText counts the actions of transactions by kind.
+func kindsText(txs []*operatorv1.TransactionView) string {
 	counts := map[string]int{}
 	for _, t := range txs {
 		for _, a := range t.GetBody().GetActions() {
 			counts[kindOfAction(a)]++
 		}
 	}
-	var facts []fact
+	var kinds []string
 	for _, kind := range slices.Sorted(maps.Keys(counts)) {
-		facts = append(facts, fact{kind, count(counts[kind])})
+		kinds = append(kinds, strconv.Itoa(counts[kind])+" × "+strings.ToLower(kind))
 	}
-	return facts
+	return strings.Join(kinds, ", ")
 }

@@ -110,7 +110,7 @@ func decisionFacts(d *ledgerv1.Decision) []fact {
 		facts = append(facts, fact{"Policy", text("version " + thousands(n))})
 	}
 	if n := d.GetLogSize(); n > 0 {
-		facts = append(facts, fact{"In the log below", count(n)})
+		facts = append(facts, fact{"In the log", text("of " + thousands(n) + " events")})
 	}
 	return facts
 }
@@ -178,7 +178,7 @@ func (t teller) slash(v *actionView, d *ledgerv1.Decision) {
 
 // resultTable lists results. All of one table have the same checksum, which is said above it.
 func (t teller) resultTable(caption string, all []*ledgerv1.Result, paid bool, price uint64) table {
-	titles := []string{"Worker", "Slot#", "Checksum", "Status", "Fuel#~", "Output~"}
+	titles := []string{"Worker", "Slot#", "Checksum", "Status~", "Fuel#~", "Output~"}
 	if paid {
 		titles = append(titles, "Price#")
 	}

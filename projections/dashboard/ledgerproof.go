@@ -19,7 +19,7 @@ type proofView struct {
 	Said     string
 	Facts    []fact
 	Siblings []sibling
-	Command  string // checks the same without trusting this orchestrator
+	Command  string // makes a file of the proof, and checks it without this orchestrator
 }
 
 // sibling is a hash beside the way from the root to a value.
@@ -36,7 +36,7 @@ func headerHash(header []byte) []byte {
 
 // newProofView shows the proof of an account.
 func newProofView(c certified, now *operatorv1.GetLedgerResponse, key []byte) proofView {
-	v := proofView{Command: fmt.Sprintf("shardy ledger account %x --verify", key)}
+	v := proofView{Command: fmt.Sprintf("shardy ledger proof %x --genesis chain.genesis -o account.proof\nshardy ledger proof --check account.proof --genesis chain.genesis", key)}
 	v.Checked, v.Said = checkProof(c, seal.AccountKey(key))
 	what := "there is something at this place"
 	if len(c.proof.GetValue()) == 0 {

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -74,7 +75,7 @@ func ledgerScene(t testing.TB, change func(*Deps)) (*scene, *mint, ledgerDeeds) 
 	poor := m.tx(all.client, sendTo(public(own), 1), sendTo(public(own), 1<<40))
 	m.add(poor, m.tx(own, sendTo(public(all.client), 5_000)), m.tx(seedKey(99), sendTo(public(own), 1)))
 	id := poor.ID()
-	all.refused = id[:]
+	all.refused = bytes.Clone(id[:])
 	all.results = m.must(all.client, accuse(&ledgerv1.Equivocation{Kind: &ledgerv1.Equivocation_Results{Results: &ledgerv1.ResultPair{
 		Job: jobs[3], Module: testModule[:], Input: testInput[:], First: signedResult(jobs[3], w.workers[4], 1, 7), Second: signedResult(jobs[3], w.workers[4], 1, 8),
 	}}}))
@@ -88,7 +89,7 @@ func ledgerScene(t testing.TB, change func(*Deps)) (*scene, *mint, ledgerDeeds) 
 	}
 	m.add(crowd...)
 	id = crowd[128].ID()
-	all.many = id[:]
+	all.many = bytes.Clone(id[:])
 	m.absent = 2
 	for range 60 {
 		m.add()

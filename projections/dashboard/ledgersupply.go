@@ -10,7 +10,7 @@ import (
 // supplyBar shows where all the money is, as parts of one bar with a legend.
 type supplyBar struct {
 	Total    string
-	Whole    string // in units
+	Micro    string // micro-units
 	Parts    []supplyPart
 	Balanced bool // the parts make up the whole
 	Said     string
@@ -18,15 +18,15 @@ type supplyBar struct {
 
 // supplyPart is one place where money is.
 type supplyPart struct {
-	Name, Class, Amount, Units, Share, Meaning string
+	Name, Class, Amount, Micro, Share, Meaning string
 	X, Width                                   float64 // of the bar, in percent
 }
 
 // leastWidth makes every part that is not empty visible.
-const leastWidth = 0.6
+const leastWidth = 1.2
 
 func newSupplyBar(s *ledgerv1.Supply) supplyBar {
-	b := supplyBar{Total: money(s.GetTotal()), Whole: units(s.GetTotal())}
+	b := supplyBar{Total: money(s.GetTotal()), Micro: thousands(s.GetTotal())}
 	parts := []struct {
 		name, class, meaning string
 		n                    uint64
@@ -42,7 +42,7 @@ func newSupplyBar(s *ledgerv1.Supply) supplyBar {
 	total := float64(max(s.GetTotal(), 1))
 	for _, p := range parts {
 		sum += p.n
-		part := supplyPart{Name: p.name, Class: p.class, Meaning: p.meaning, Amount: money(p.n), Units: units(p.n), Share: shareText(float64(p.n) / total)}
+		part := supplyPart{Name: p.name, Class: p.class, Meaning: p.meaning, Amount: money(p.n), Micro: thousands(p.n), Share: shareText(float64(p.n) / total)}
 		if p.n > 0 {
 			part.Width = max(leastWidth, 100*float64(p.n)/total)
 		}

@@ -35,7 +35,7 @@ func (d *Dashboard) transactions(ctx context.Context, q *ask) (any, error) {
 		return nil, err
 	}
 	account, job := strings.ToLower(strings.TrimSpace(q.Query.Get("account"))), strings.TrimSpace(q.Query.Get("job"))
-	names := namesOf(now)
+	names := nicknamesOf(now)
 	v := &transactionsView{Filter: filterForm{
 		Path: q.URL.Path, Hidden: map[string]string{},
 		Fields: []field{{Name: "account", Label: "Account", Value: account, Max: 64}, {Name: "job", Label: "Job", Value: job, Max: 128}},
@@ -72,7 +72,7 @@ func transactionTable(all []*operatorv1.TransactionView, n nicknames, within boo
 	}
 	for _, v := range all {
 		at := linkTransaction(v.GetId(), v.GetHeight())
-		id, what, sender := hexCell(v.GetId(), at), actionsCell(v.GetBody().GetActions(), n), accountCell(v.GetBody().GetSender(), n)
+		id, what, sender := hexCell(v.GetId(), at), actionsCell(v.GetBody().GetActions(), n), whose(v.GetBody().GetSender(), n)
 		if within {
 			t.add(hex.EncodeToString(v.GetId()), count(v.GetIndex()+1), id, what, sender, receiptCell(v.GetReceipt()))
 			continue
@@ -137,7 +137,7 @@ func (d *Dashboard) transaction(ctx context.Context, q *ask) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := namesOf(now)
+	names := nicknamesOf(now)
 	v := &transactionView{ID: hex.EncodeToString(id), Facts: transactionFacts(t, names), JSON: transactionJSON(t)}
 	v.State, v.Said = receiptSaying(t)
 	v.Tone = v.State.Tone
@@ -190,10 +190,13 @@ func (d *Dashboard) findTransaction(ctx context.Context, id []byte, block string
 
 func receiptSaying(t *operatorv1.TransactionView) (badge, saying) {
 	r, block := t.GetReceipt(), word{"block " + thousands(t.GetHeight()), linkBlock(t.GetHeight())}
-	actions := plural(len(t.GetBody().GetActions()), "action")
+	how := "."
+	if n := len(t.GetBody().GetActions()); n > 1 {
+		how = fmt.Sprintf(", all %d actions or none.", n)
+	}
 	switch r.GetCode() {
 	case ledgerv1.ReceiptCode_RECEIPT_CODE_OK:
-		return badge{toneVerified, "Done"}, saying{say("Executed in "), block, say(", with %s: all or none.", actions)}
+		return badge{toneVerified, "Done"}, saying{say("Executed in "), block, say("%s", how)}
 	case ledgerv1.ReceiptCode_RECEIPT_CODE_UNSPECIFIED:
 		return badge{toneQuiet, "Not known"}, saying{say("It is in "), block, say(", whose receipts are not kept here.")}
 	case ledgerv1.ReceiptCode_RECEIPT_CODE_REPLAYED, ledgerv1.ReceiptCode_RECEIPT_CODE_EXPIRED, ledgerv1.ReceiptCode_RECEIPT_CODE_OUT_OF_RANGE:

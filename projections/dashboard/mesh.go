@@ -106,7 +106,7 @@ func meshFacts(m *operatorv1.GetMeshResponse, now time.Time) []fact {
 
 func peerTable(m *operatorv1.GetMeshResponse) table {
 	t := table{
-		Caption: "Peers", Columns: columns("Peer", "Direction", "Latency#", "Score#", "Height#", "In#", "Out#", "Connected"),
+		Caption: "Peers", Compact: true, Columns: columns("Peer", "Direction~", "Latency#", "Score#", "Height#", "In#~", "Out#~", "Connected~"),
 		Empty: empty{Title: "No peer", Text: "This orchestrator is alone. It finds others by their addresses:", Command: "shardy serve --mesh --mesh-bootstrap http://other-host:7420"},
 	}
 	peers := slices.Clone(m.GetPeers())
@@ -181,24 +181,24 @@ func scoreCell(score float64) cell {
 
 func topicTable(m *operatorv1.GetMeshResponse) table {
 	t := table{
-		Caption: "Topics", Columns: columns("Topic", "Peers#", "Accepted#", "Published#", "Bytes#", "Duplicates#", "Rejected#", "Ignored#", "Held back#"),
+		Caption: "Topics", Compact: true, Columns: columns("Topic", "Peers#~", "Accepted#", "Published#~", "Bytes#~", "Duplicates#~", "Rejected#", "Ignored#~", "Held back#~"),
 		Empty: empty{Title: "No topic", Text: "Nothing is gossiped about."},
 	}
 	for i, x := range m.GetTopics()[:min(len(m.GetTopics()), maxTopics)] {
 		held := x.GetThrottled() + x.GetOverflowed() + x.GetNotSent()
-		back := count(held)
+		back := tally(held)
 		if held > 0 {
 			back.Title = thousands(x.GetThrottled()) + " throttled, " + thousands(x.GetOverflowed()) + " overflowed, " + thousands(x.GetNotSent()) + " not sent"
 		}
 		t.add("topic-"+strconv.Itoa(i), text(x.GetName()), count(x.GetPeers()), count(x.GetAccepted()), count(x.GetPublished()), bytesCell(x.GetBytes()),
-			count(x.GetDuplicates()), count(x.GetRejected()), count(x.GetIgnored()), back)
+			tally(x.GetDuplicates()), tally(x.GetRejected()), tally(x.GetIgnored()), back)
 	}
 	return t
 }
 
 func orchestratorTable(m *operatorv1.GetMeshResponse) table {
 	t := table{
-		Caption: "Orchestrators", Columns: columns("Orchestrator", "Height#", "Idle of tier 1#", "Tier 2#", "Tier 3#", "Would take#", "Version", "Heard"),
+		Caption: "Orchestrators", Compact: true, Columns: columns("Orchestrator", "Height#~", "Idle of tier 1#", "Tier 2#", "Tier 3#", "Would take#~", "Version~", "Heard~"),
 		Empty: empty{Title: "Nobody else says that it lives", Text: "Each orchestrator of a mesh says every few seconds what its workers could do."},
 	}
 	all := m.GetOrchestrators()
