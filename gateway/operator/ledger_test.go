@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"testing"
-	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -41,12 +40,13 @@ func (s *shared) transfer(from, to int, amount uint64) (tx []byte) {
 	return tx
 }
 
-// mineWhen makes a block as soon as so many wait.
-func (s *shared) mineWhen(ctx context.Context, waiting int) {
-	for s.Ledger.Waiting() < waiting && ctx.Err() == nil {
-		time.Sleep(time.Millisecond) // the queue of a fake has no bell
+// mineNext makes a block as soon as something waits.
+func (s *shared) mineNext(ctx context.Context) {
+	select {
+	case <-s.Ledger.Longer(0):
+		s.Ledger.Mine()
+	case <-ctx.Done():
 	}
-	s.Ledger.Mine()
 }
 
 // TestTransactionOfAStranger is the whole way of somebody who has a key and no token: submit, see it in a block, and prove
@@ -55,7 +55,7 @@ func TestTransactionOfAStranger(t *testing.T) {
 	s := share(t, guarded(), 3)
 	ctx := t.Context()
 	tx := s.transfer(1000, 2000, 7)
-	go s.mineWhen(ctx, 1)
+	go s.mineNext(ctx)
 	sent, err := s.SubmitTransaction(ctx, &operatorv1.SubmitTransactionRequest{Transaction: tx, WaitMs: 60_000})
 	if err != nil || sent.Height != 1 || sent.Receipt.GetCode() != receiptOK {
 		t.Fatal(sent, err)

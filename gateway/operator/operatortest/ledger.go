@@ -23,6 +23,7 @@ type Ledger struct {
 	maker   *chaintest.Maker // guarded by mu, as all below
 	genesis operator.LedgerBlock
 	waiting [][]byte
+	bells   map[chan struct{}]int // closed when more than so many wait
 	full    bool
 	low     uint64 // of the blocks that are kept
 	reads   int    // of blocks
@@ -40,7 +41,7 @@ func NewLedger(t testing.TB, accounts int) *Ledger {
 		t.Fatal(err)
 	}
 	return &Ledger{
-		maker: m, low: 1, found: map[ledger.Hash]operator.LedgerOutcome{}, changed: make(chan struct{}),
+		maker: m, low: 1, bells: map[chan struct{}]int{}, found: map[ledger.Hash]operator.LedgerOutcome{}, changed: make(chan struct{}),
 		genesis: operator.LedgerBlock{Hash: seal.HeaderHash(header), Block: &ledgerv1.CertifiedBlock{Block: &ledgerv1.Block{Header: header}}},
 	}
 }
@@ -94,6 +95,19 @@ func (l *Ledger) Fill(full bool) { l.mu.Lock(); defer l.mu.Unlock(); l.full = fu
 
 // Waiting is how many transactions are in the queue.
 func (l *Ledger) Waiting() int { l.mu.Lock(); defer l.mu.Unlock(); return len(l.waiting) }
+
+// Longer returns a channel that is closed when more than n transactions are in the queue.
+func (l *Ledger) Longer(n int) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	bell := make(chan struct{})
+	if len(l.waiting) > n {
+		close(bell)
+		return bell
+	}
+	l.bells[bell] = n
+	return bell
+}
 
 // Prune gives up the blocks below a height.
 func (l *Ledger) Prune(low uint64) { l.mu.Lock(); defer l.mu.Unlock(); l.low = low }
@@ -159,6 +173,12 @@ func (l *Ledger) Submit(ctx context.Context, encoded []byte) error {
 		return context.Cause(ctx)
 	case !slices.ContainsFunc(l.waiting, func(tx []byte) bool { return string(tx) == string(encoded) }):
 		l.waiting = append(l.waiting, encoded)
+		for bell, n := range l.bells {
+			if len(l.waiting) > n {
+				close(bell)
+				delete(l.bells, bell)
+			}
+		}
 	}
 	return nil
 }
