@@ -61,7 +61,8 @@ func newRoot(in io.Reader, out, errOut io.Writer, env func(string) string, extra
 	p.DurationVar(&a.timeout, "timeout", 0, "give up after this time, for example 30s (0: never)")
 	root.AddGroup(
 		&cobra.Group{ID: groupWork, Title: "Work:"}, &cobra.Group{ID: groupRun, Title: "Operate:"},
-		&cobra.Group{ID: groupLook, Title: "Look into things:"}, &cobra.Group{ID: groupSelf, Title: "This program:"},
+		&cobra.Group{ID: groupLook, Title: "Look into things:"}, &cobra.Group{ID: groupLedger, Title: "Share a ledger:"},
+		&cobra.Group{ID: groupSelf, Title: "This program:"},
 	)
 	add := func(group string, cmds ...*cobra.Command) {
 		for _, c := range cmds {
@@ -72,6 +73,7 @@ func newRoot(in io.Reader, out, errOut io.Writer, env func(string) string, extra
 	add(groupWork, a.runCommand(), a.jobCommand(), a.pipelineCommand(), a.moduleCommand(), a.wasmCommand())
 	add(groupRun, a.workerCommand(), a.dlqCommand(), a.policyCommand(), a.statusCommand())
 	add(groupLook, a.assignmentCommand(), a.eventCommand(), a.logCommand(), a.auditCommand())
+	add(groupLedger, a.ledgerCommand(), a.genesisCommand(), a.meshCommand())
 	add(groupSelf, a.contextCommand(), a.versionCommand())
 	graft(root, extra)
 	checkUsage(root)
@@ -104,6 +106,8 @@ const (
 	groupRun  = "operate"
 	groupLook = "look"
 	groupSelf = "self"
+
+	groupLedger = "ledger"
 )
 
 // checkUsage makes wrong arguments, and nouns without a verb, errors of usage.

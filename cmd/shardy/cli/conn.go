@@ -21,6 +21,8 @@ type api struct {
 	op.EventServiceClient
 	op.AuditServiceClient
 	op.SystemServiceClient
+	op.LedgerServiceClient
+	op.MeshServiceClient
 }
 
 // dial reads the settings; the first call connects.
@@ -29,13 +31,19 @@ func (a *app) dial() (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &http.Client{Transport: bearer{r.Token.Value, http.DefaultTransport}}
-	at, opts := r.Address.Value, connect.WithInterceptors(addressed{r.Address.Value})
+	return dialAt(r.Address.Value, r.Token.Value), nil
+}
+
+// dialAt speaks to any orchestrator.
+func dialAt(at, token string) *api {
+	h := &http.Client{Transport: bearer{token, http.DefaultTransport}}
+	opts := connect.WithInterceptors(addressed{at})
 	return &api{
 		op.NewJobServiceClient(h, at, opts), op.NewPipelineServiceClient(h, at, opts), op.NewModuleServiceClient(h, at, opts),
 		op.NewWorkerServiceClient(h, at, opts), op.NewDeadLetterServiceClient(h, at, opts),
 		op.NewEventServiceClient(h, at, opts), op.NewAuditServiceClient(h, at, opts), op.NewSystemServiceClient(h, at, opts),
-	}, nil
+		op.NewLedgerServiceClient(h, at, opts), op.NewMeshServiceClient(h, at, opts),
+	}
 }
 
 type bearer struct {
@@ -51,14 +59,19 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(r)
 }
 
-// addressed says where nobody answered.
+// addressed says where nobody answered, or where there is no ledger.
 type addressed struct{ at string }
 
 func (x addressed) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		res, err := next(ctx, req)
-		if e, ok := errors.AsType[*connect.Error](err); ok && e.Code() == connect.CodeUnavailable && len(e.Details()) == 0 {
+		e, ok := errors.AsType[*connect.Error](err)
+		switch procedure := req.Spec().Procedure; {
+		case !ok:
+		case e.Code() == connect.CodeUnavailable && len(e.Details()) == 0:
 			err = failed(exitUnavailable, "no orchestrator answers at %s: %w", x.at, err)
+		case e.Code() == connect.CodeUnimplemented && (strings.HasPrefix(procedure, "/"+op.LedgerServiceName+"/") || strings.HasPrefix(procedure, "/"+op.MeshServiceName+"/")):
+			err = failed(exitRefused, "the orchestrator at %s shares no ledger (serve --mesh): %w", x.at, err)
 		}
 		return res, err
 	}

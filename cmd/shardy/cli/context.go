@@ -13,7 +13,7 @@ import (
 func (a *app) contextCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "context", Short: "Save which orchestrators there are, and choose one",
-		Long: "A context is an address and a token, kept in $XDG_CONFIG_HOME/shardy/config.json (mode 0600).\n" +
+		Long: "A context is an address and a token (and the ledger's genesis), kept in $XDG_CONFIG_HOME/shardy/config.json (mode 0600).\n" +
 			"Flags come before the environment (SHARDY_ADDRESS, SHARDY_TOKEN, SHARDY_CONTEXT), that before the context.",
 	}
 	c.AddCommand(a.contextAdd(), a.contextList(), a.contextSelect(), a.contextShow(), a.contextRemove())
@@ -34,6 +34,9 @@ func (a *app) contextAdd() *cobra.Command {
 			at, err := cleanAddress(s.Address)
 			if err != nil {
 				return err
+			}
+			if s.Genesis != "" && !isHex32(s.Genesis) {
+				return usage("--genesis %q: want the hash that shardy genesis show prints", s.Genesis)
 			}
 			s.Address, s.Token = at, a.flags.Token
 			if stdin {
@@ -57,6 +60,7 @@ func (a *app) contextAdd() *cobra.Command {
 	}
 	c.Flags().StringVar(&s.Address, "to", DefaultAddress, "API of the orchestrator")
 	c.Flags().BoolVar(&stdin, "token-stdin", false, "read the token from stdin")
+	c.Flags().StringVar(&s.Genesis, "genesis", "", "hash of the ledger's genesis: what it says of the ledger is held against it")
 	return c
 }
 
@@ -137,6 +141,7 @@ func (a *app) contextShow() *cobra.Command {
 				row("context", r.Context.Value, r.Context.Source)
 				row("address", r.Address.Value, r.Address.Source)
 				row("token", r.Token.Value, r.Token.Source)
+				row("genesis", r.Genesis.Value, r.Genesis.Source)
 			})
 		}),
 	}

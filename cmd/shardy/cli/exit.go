@@ -80,7 +80,7 @@ type failure struct {
 	Error  string `json:"error"`
 	Exit   int    `json:"exit"`
 	Code   string `json:"code,omitempty"`   // of the API, for example not_found
-	Reason string `json:"reason,omitempty"` // of the API, for example JOB_DECIDED
+	Reason string `json:"reason,omitempty"` // of the API or the ledger, for example JOB_DECIDED
 }
 
 // report prints an error and returns the exit code.
@@ -94,6 +94,9 @@ func (a *app) report(err error) int {
 	}
 	if e, ok := errors.AsType[*connect.Error](err); ok {
 		f.Code, f.Reason = e.Code().String(), reasonOf(e)
+	}
+	if e, ok := errors.AsType[*receiptError](err); ok {
+		f.Reason = e.reason()
 	}
 	if !a.json {
 		fmt.Fprintln(a.err, "shardy:", f.Error)

@@ -41,6 +41,8 @@ func TestMain(m *testing.M) {
 //	                    SERVER the key that signed
 //	servelog FOLDER     the log of a data folder on a server; LOG is its address
 //	putblob FOLDER A    content in the store of a data folder that no fact names
+//	serveledger A KEY...  a ledger that begins with the genesis A, with the validators' data folders; LEDGER is its address
+//	spoil A B           B is A with its last byte changed
 //
 // Files follow as "-- name --" and the text. A is a file, or stdout.
 type script struct {
@@ -87,7 +89,7 @@ func newScript(t *testing.T) *script {
 	s := &script{t: t, dir: t.TempDir(), world: w}
 	s.env = map[string]string{
 		"SHARDY_ADDRESS": w.URL, "SHARDY_TOKEN": "root", "XDG_CONFIG_HOME": s.path("config"),
-		"KEY": hex.EncodeToString(operatortest.Key(0)),
+		"KEY": hex.EncodeToString(operatortest.Key(0)), "OTHER": strings.Repeat("5e", 32),
 	}
 	t.Chdir(s.dir)
 	s.write("echo.wasm", operatortest.EchoModule)
@@ -209,6 +211,7 @@ func (s *script) prepare(w []string) string {
 		s.env[w[1]] = firstWord(s.read(w[2]))
 	case "setafter":
 		_, rest, _ := strings.Cut(s.read(w[3]), w[2])
+		rest, _, _ = strings.Cut(rest, `"`)
 		s.env[w[1]] = firstWord(rest)
 	case "workers":
 		s.world.Release(map[string]operatortest.Answer{"echo": operatortest.Echo, "trap": operatortest.Trap, "hold": operatortest.Hold}[w[1]])
@@ -221,6 +224,20 @@ func (s *script) prepare(w []string) string {
 		s.env["JOB"], s.env["SERVER"] = mkCases(s.t, s.path(w[1])), hexID(casesKey().Public().(ed25519.PublicKey))
 	case "servelog":
 		s.env["LOG"] = serveLog(s.t, s.path(w[1]))
+	case "serveledger":
+		var keys []ed25519.PrivateKey
+		for _, dir := range w[2:] {
+			key, err := loadSigner(s.path(dir))
+			if err != nil {
+				return err.Error()
+			}
+			keys = append(keys, key)
+		}
+		s.env["LEDGER"] = serveLedger(s.t, []byte(s.read(w[1])), keys...).url
+	case "spoil":
+		data := []byte(s.read(w[1]))
+		data[len(data)-1] ^= 1
+		s.write(w[2], data)
 	case "putblob":
 		err = putBlob(s.path(w[1]), []byte(s.read(w[2])))
 	case "mode", "chmod":

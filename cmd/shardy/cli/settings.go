@@ -19,6 +19,7 @@ const DefaultAddress = "http://127.0.0.1:7420"
 type settings struct {
 	Address string `json:"address"`
 	Token   string `json:"token,omitempty"`
+	Genesis string `json:"genesis,omitempty"` // hash of the ledger's block 0 that its answers are held against
 	Context string `json:"-"`
 }
 
@@ -39,6 +40,7 @@ type resolved struct {
 	Context sourced `json:"context"`
 	Address sourced `json:"address"`
 	Token   sourced `json:"token"`
+	Genesis sourced `json:"genesis"`
 }
 
 func (a *app) bookPath() (string, error) {
@@ -126,6 +128,7 @@ func (a *app) resolve() (resolved, error) {
 	r.Address = pick(sourced{a.flags.Address, "flag"}, sourced{a.env("SHARDY_ADDRESS"), "env SHARDY_ADDRESS"},
 		sourced{saved.Address, from}, sourced{DefaultAddress, "default"})
 	r.Token = pick(sourced{a.flags.Token, "flag"}, sourced{a.env("SHARDY_TOKEN"), "env SHARDY_TOKEN"}, sourced{saved.Token, from})
+	r.Genesis = pick(sourced{saved.Genesis, from})
 	r.Address.Value, err = cleanAddress(r.Address.Value)
 	return r, err
 }
