@@ -1,0 +1,191 @@
+package settlement
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/mesh/chain"
+	"github.com/shardy-network/orchestrator/projections"
+	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
+)
+
+var (
+	_ projections.Projection = (*Settlement)(nil)
+	_ projections.Batcher    = (*Settlement)(nil)
+)
+
+// Name is "settlement".
+func (s *Settlement) Name() string { return "settlement" }
+
+// Filter passes the facts that settle wants.
+func (s *Settlement) Filter() events.Filter { return filter() }
+
+// Batch asks the runner for a few batches a second, none so large that its rest is a long one.
+func (s *Settlement) Batch() projections.Batch {
+	return projections.Batch{Records: 1024, Bytes: 2 << 20, MinCoalesce: 250 * time.Millisecond}
+}
+
+// Position is the place in the log up to which everything was heard.
+func (s *Settlement) Position() events.Position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.book.Position()
+}
+
+// Apply hears a batch. It waits before while too much waits to be sent, and rests after it: the runner lags then, and
+// reads the log on its own instead of with the other projections.
+func (s *Settlement) Apply(ctx context.Context, batch []events.Record, upTo events.Position) error {
+	if err := s.await(ctx); err != nil {
+		return err
+	}
+	begin := s.now()
+	facts := make([]events.Fact, len(batch))
+	for i := range batch {
+		f, err := events.Decode(batch[i])
+		if err != nil && !errors.Is(err, events.ErrUnknownType) {
+			return err
+		}
+		facts[i] = f
+	}
+	if err := s.recall(ctx, batch); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	for i := range batch {
+		s.hear(&batch[i], facts[i])
+	}
+	if n := len(batch); n > 0 {
+		last := &batch[n-1]
+		before := s.title.mark.last
+		if n > 1 {
+			before = batch[n-2].Pos
+		}
+		s.title.mark = mark{before: before, last: last.Pos, id: last.ID}
+		s.heard = s.now().Sub(last.Time)
+		s.dirty = true
+	}
+	s.book.Skip(upTo)
+	s.look()
+	doubts := len(s.book.Doubts(1)) > 0
+	s.mu.Unlock()
+	s.pace.work(begin)
+	if len(batch) > 0 {
+		signal(s.kick)
+	}
+	if doubts {
+		signal(s.doubted)
+	}
+	s.pace.rest(ctx)
+	return nil
+}
+
+// hear takes in one record. It must be called with the lock held.
+func (s *Settlement) hear(r *events.Record, fact events.Fact) {
+	switch {
+	case r.Pos <= s.book.Position():
+		return
+	case s.history && !r.Time.Before(s.title.born):
+		s.history = false // what follows was recorded after the book was begun
+	}
+	if r.Time.Before(s.config.Since) || s.history && r.Time.Before(s.memory.time) {
+		s.title.passed++
+		s.book.Skip(r.Pos)
+		return
+	}
+	if fact != nil {
+		s.book.Hear(r.Pos, r.Stream, fact)
+	}
+}
+
+// Reset is refused with ErrRebuild.
+func (s *Settlement) Reset(context.Context) error { return ErrRebuild }
+
+// await waits until there is room for more deeds.
+func (s *Settlement) await(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		_, waiting, _ := s.book.Open()
+		room, failed := s.room, s.failed
+		s.mu.Unlock()
+		if failed != nil {
+			return failed
+		}
+		if waiting < maxWaiting {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// look notes whether deeds wait. It must be called with the lock held.
+func (s *Settlement) look() {
+	_, waiting, _ := s.book.Open()
+	switch {
+	case waiting == 0:
+		s.waits = time.Time{}
+	case s.waits.IsZero():
+		s.waits = s.now()
+	}
+	if waiting < maxWaiting {
+		close(s.room)
+		s.room = make(chan struct{})
+	}
+}
+
+// horizon is how far back the ledger remembers what it paid.
+type horizon struct {
+	height uint64    // of the chain, when it was looked at
+	time   time.Time // zero: it remembers all
+}
+
+const (
+	horizonBlocks = 100       // between two looks
+	horizonMargin = time.Hour // clocks of chain and log differ, and what is heard is paid somewhat later
+)
+
+// recall finds out how far back the ledger remembers, while there are records from before the book.
+func (s *Settlement) recall(ctx context.Context, batch []events.Record) error {
+	s.mu.Lock()
+	need, known := s.history, s.memory.height
+	born := s.title.born
+	s.mu.Unlock()
+	state := s.config.Ledger.State()
+	h, memory := state.Height(), state.Params().GetEvidenceBlocks()
+	if !need || len(batch) == 0 || !batch[0].Time.Before(born) || h <= memory || known > 0 && h < known+horizonBlocks {
+		return nil
+	}
+	at, err := s.timeOf(ctx, h-memory)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.memory = horizon{h, at.Add(horizonMargin)}
+	return nil
+}
+
+// timeOf is when a block was made, or the first one after it that is there.
+func (s *Settlement) timeOf(ctx context.Context, height uint64) (time.Time, error) {
+	f := s.config.Ledger.Follow(height)
+	b, err := f.Next(ctx)
+	if errors.Is(err, chain.ErrPruned) {
+		f.Skip()
+		b, err = f.Next(ctx)
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	h := new(ledgerv1.Header)
+	if err := proto.Unmarshal(b.Block.GetBlock().GetHeader(), h); err != nil {
+		return time.Time{}, err
+	}
+	return time.UnixMicro(h.TimeUs), nil
+}
