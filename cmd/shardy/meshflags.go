@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -25,6 +26,7 @@ type meshFlags struct {
 	trust                       string
 	heartbeat                   time.Duration
 	snapshotBlocks, keepBlocks  uint64
+	segmentBytes                uint64
 	observe                     bool // settle nothing
 	perMegafuel, least, most    uint64
 	ahead                       bool
@@ -44,7 +46,8 @@ func (f *meshFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.freshLog, "mesh-fresh-log", false, "this key has never voted although its log of votes is missing: your word for it")
 	flags.DurationVar(&f.heartbeat, "mesh-heartbeat", 3*time.Second, "how long a silent leader is waited for: 2s on hosts of their own in one place, 5s and more on distant ones")
 	flags.Uint64Var(&f.snapshotBlocks, "mesh-snapshot-blocks", 1000, "a snapshot of the ledger at every multiple of this height")
-	flags.Uint64Var(&f.keepBlocks, "mesh-keep-blocks", 0, "how many blocks are kept; 0: all")
+	flags.Uint64Var(&f.keepBlocks, "mesh-keep-blocks", 0, "how many blocks are kept, in whole segments; 0: all")
+	flags.Uint64Var(&f.segmentBytes, "mesh-segment-bytes", 64<<20, "from when a segment of blocks is full")
 	flags.BoolVar(&f.observe, "mesh-observe", false, "follow the ledger, but settle nothing on it")
 	flags.Uint64Var(&f.perMegafuel, "price-per-megafuel", 10, "micro-units that a replica earns for a million units of fuel, rounded up")
 	flags.Uint64Var(&f.least, "price-least", 1000, "micro-units that a replica earns at least")
@@ -61,7 +64,7 @@ func (f *meshFlags) config() (*orchestrator.MeshConfig, error) {
 	}
 	c := &orchestrator.MeshConfig{
 		Listen: f.listen, Announce: f.announce, Bootstrap: f.bootstrap, MDNS: f.mdns, Private: f.private, FreshLog: f.freshLog,
-		Heartbeat: f.heartbeat, SnapshotBlocks: f.snapshotBlocks, KeepBlocks: f.keepBlocks, Observe: f.observe,
+		Heartbeat: f.heartbeat, SnapshotBlocks: f.snapshotBlocks, KeepBlocks: f.keepBlocks, SegmentBytes: int64(min(f.segmentBytes, math.MaxInt64)), Observe: f.observe,
 		Ahead: f.ahead, AnchorEvery: f.anchorEvery, Share: f.share,
 	}
 	c.Prices.PerMegafuel, c.Prices.Least, c.Prices.Most = f.perMegafuel, f.least, f.most

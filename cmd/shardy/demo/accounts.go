@@ -69,16 +69,16 @@ func (f *federation) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, settlementWait, errors.New("not all verdicts were settled in time"))
 	defer cancel()
 	return f.each(ctx, func(ctx context.Context, o *operator) error {
-		head := uint64(0)
-		for {
+		status, err := o.client.system.GetStatus(ctx, &operatorv1.GetStatusRequest{})
+		if err != nil {
+			return err
+		}
+		for head := status.Head; ; {
 			now, err := o.client.ledger.GetLedger(ctx, &operatorv1.GetLedgerRequest{})
 			if err != nil {
 				return err
 			}
 			s := now.GetSettlement()
-			if head == 0 {
-				head = s.GetLogHead()
-			}
 			if s.GetPosition() >= head && s.GetOpen()+s.GetWaiting()+s.GetSent()+s.GetDoubts() == 0 {
 				return nil
 			}

@@ -23,6 +23,7 @@ type client struct {
 	events    operatorv1connect.EventServiceClient
 	workers   operatorv1connect.WorkerServiceClient
 	ledger    operatorv1connect.LedgerServiceClient
+	system    operatorv1connect.SystemServiceClient
 }
 
 func newClient(address string) *client {
@@ -32,6 +33,7 @@ func newClient(address string) *client {
 		modules:   operatorv1connect.NewModuleServiceClient(http.DefaultClient, address),
 		events:    operatorv1connect.NewEventServiceClient(http.DefaultClient, address),
 		workers:   operatorv1connect.NewWorkerServiceClient(http.DefaultClient, address),
+		system:    operatorv1connect.NewSystemServiceClient(http.DefaultClient, address),
 		ledger:    operatorv1connect.NewLedgerServiceClient(http.DefaultClient, address),
 	}
 }

@@ -38,7 +38,7 @@ func (d *show) awaitWorkers(ctx context.Context) error {
 			admitted[e.Stream] = true
 		}
 		if len(admitted) >= len(d.workers) {
-			d.screen.say("all of them have proven their hardware")
+			d.screen.say("all workers of %s have proven their hardware", d.node)
 			return nil
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/shardy-network/orchestrator/gateway/operator"
 	"github.com/shardy-network/orchestrator/mesh/chain"
 	"github.com/shardy-network/orchestrator/mesh/node"
+	"github.com/shardy-network/orchestrator/projections/dashboard"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
 )
@@ -26,6 +27,7 @@ type ledgerNode interface {
 // ledgerAPI is the ledger in the shape that the API wants.
 type ledgerAPI struct {
 	chain   *chain.Chain
+	first   ledger.Hash // of the header of block 0
 	node    ledgerNode
 	key     []byte                              // of this orchestrator
 	genesis string                              // file that holds it
@@ -103,7 +105,7 @@ func (l ledgerAPI) Standing() operator.LedgerStatus {
 	if s.Failure != nil {
 		c.Failure = s.Failure.Error()
 	}
-	out := operator.LedgerStatus{Genesis: s.Genesis, Low: s.Low, Snapshot: s.Snapshot, Consensus: c}
+	out := operator.LedgerStatus{Genesis: l.first, Low: s.Low, Snapshot: s.Snapshot, Consensus: c}
 	if l.settled != nil {
 		out.Settlement = l.settled()
 	}
@@ -126,4 +128,66 @@ func onLedger(err error) error {
 		}
 	}
 	return err
+}
+
+// ledgerScreens is the ledger in the shape that the screens want: what the API answers, and refuses, in their words.
+type ledgerScreens struct {
+	api   *operator.API
+	chain *chain.Chain
+}
+
+var (
+	_ dashboard.Ledger = ledgerScreens{}
+	_ dashboard.Mesh   = ledgerScreens{}
+)
+
+func (s ledgerScreens) Height() uint64 { return s.chain.Height() }
+
+// Await reads nothing from disk: the next block of all is in memory, and one that is no longer there has been there.
+func (s ledgerScreens) Await(ctx context.Context, height uint64) error {
+	if height <= s.chain.Height() {
+		return nil
+	}
+	_, err := s.chain.Follow(height).Next(ctx)
+	if errors.Is(err, chain.ErrPruned) {
+		return nil
+	}
+	return err
+}
+
+func (s ledgerScreens) ListBlocks(ctx context.Context, req *operatorv1.ListBlocksRequest) (*operatorv1.ListBlocksResponse, error) {
+	return shown(ctx, s.api.ListBlocks, req)
+}
+
+func (s ledgerScreens) GetBlock(ctx context.Context, req *operatorv1.GetBlockRequest) (*operatorv1.GetBlockResponse, error) {
+	return shown(ctx, s.api.GetBlock, req)
+}
+
+func (s ledgerScreens) ListTransactions(ctx context.Context, req *operatorv1.ListTransactionsRequest) (*operatorv1.ListTransactionsResponse, error) {
+	return shown(ctx, s.api.ListTransactions, req)
+}
+
+func (s ledgerScreens) GetTransaction(ctx context.Context, req *operatorv1.GetTransactionRequest) (*operatorv1.GetTransactionResponse, error) {
+	return shown(ctx, s.api.GetTransaction, req)
+}
+
+func (s ledgerScreens) GetLedger(ctx context.Context, req *operatorv1.GetLedgerRequest) (*operatorv1.GetLedgerResponse, error) {
+	return shown(ctx, s.api.GetLedger, req)
+}
+
+func (s ledgerScreens) GetProof(ctx context.Context, req *operatorv1.GetProofRequest) (*operatorv1.GetProofResponse, error) {
+	return shown(ctx, s.api.GetProof, req)
+}
+
+func (s ledgerScreens) ListAccounts(ctx context.Context, req *operatorv1.ListAccountsRequest) (*operatorv1.ListAccountsResponse, error) {
+	return shown(ctx, s.api.ListAccounts, req)
+}
+
+func (s ledgerScreens) GetMesh(ctx context.Context, req *operatorv1.GetMeshRequest) (*operatorv1.GetMeshResponse, error) {
+	return shown(ctx, s.api.GetMesh, req)
+}
+
+func shown[Req, Res any](ctx context.Context, method func(context.Context, *Req) (*Res, error), req *Req) (*Res, error) {
+	res, err := method(ctx, req)
+	return res, refusal(err)
 }

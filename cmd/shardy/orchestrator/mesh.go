@@ -10,15 +10,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/host"
-	"github.com/shardy-network/orchestrator/actors/proof"
 	"github.com/shardy-network/orchestrator/actors/settle"
-	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/gateway/operator"
 	"github.com/shardy-network/orchestrator/mesh"
 	"github.com/shardy-network/orchestrator/mesh/chain"
 	"github.com/shardy-network/orchestrator/mesh/node"
-	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
 // MeshConfig says how an orchestrator meets others, and what it pays on their ledger.
@@ -34,8 +31,9 @@ type MeshConfig struct {
 	FreshLog bool
 	// Heartbeat is how long a silent leader is waited for. Default 3 s.
 	Heartbeat time.Duration
-	// SnapshotBlocks and KeepBlocks: package chain. Zero: its defaults.
+	// SnapshotBlocks, KeepBlocks and SegmentBytes: package chain. Zero: its defaults.
 	SnapshotBlocks, KeepBlocks uint64
+	SegmentBytes               int64
 	// Observe follows the ledger without settling anything on it.
 	Observe bool
 	// Prices are what this orchestrator pays, Ahead locks the money when a job is submitted.
@@ -66,7 +64,7 @@ func (o *Orchestrator) openMesh(ctx context.Context) (err error) {
 			MDNS: c.MDNS, Private: c.Private, Logger: o.cfg.Logger, Ports: mesh.Ports{Capacity: o.toldCapacity},
 		},
 		Meet: 500 * time.Millisecond, Heartbeat: c.Heartbeat, FreshLog: c.FreshLog, Trusted: c.Trusted,
-		SnapshotBlocks: c.SnapshotBlocks, KeepBlocks: c.KeepBlocks, Logger: o.cfg.Logger,
+		SnapshotBlocks: c.SnapshotBlocks, KeepBlocks: c.KeepBlocks, SegmentBytes: c.SegmentBytes, Logger: o.cfg.Logger,
 	})
 	if err != nil {
 		return fmt.Errorf("mesh: %w", err)
@@ -168,40 +166,33 @@ func capacityOf(stats host.Stats) mesh.Capacity {
 	return c
 }
 
-// errNoReferee says that a job cannot be computed here, now.
-var errNoReferee = errors.New("the referee has no time")
-
-// recompute has the referee compute a job of the log once more, for a punishment that waits for its word.
-func (o *Orchestrator) recompute(ctx context.Context, job string) (sum [32]byte, err error) {
-	r := o.referee.Load()
-	if r == nil {
-		return sum, errNoReferee
-	}
-	spec, err := o.specOf(ctx, job)
+// ledgerAPI is the ledger as the API shows it.
+func (o *Orchestrator) ledgerAPI() (ledgerAPI, error) {
+	first, err := o.node.Chain().At(0)
 	if err != nil {
-		return sum, err
+		return ledgerAPI{}, fmt.Errorf("genesis: %w", err)
 	}
-	ruling := r.Run(ctx, spec)
-	if ruling.Outcome != eventv1.RefereeOutcome_REFEREE_OUTCOME_DECIDED {
-		return sum, fmt.Errorf("%w: %s", errNoReferee, ruling.Detail)
+	l := ledgerAPI{
+		chain: o.node.Chain(), first: first.Hash, node: o.node, key: o.node.Key(), genesis: o.meshDir("chain", "genesis"),
 	}
-	return proof.Checksum(ruling.Status, ruling.Fuel, [32]byte(ruling.Output.Sha256)), nil
+	if o.settlement != nil {
+		l.settled = o.settled
+	}
+	return l, nil
 }
 
-// specOf reads what a job was submitted as.
-func (o *Orchestrator) specOf(ctx context.Context, job string) (*eventv1.JobSpec, error) {
-	stream := actors.Address{Room: actors.JobRoom, ID: job}.Stream()
-	for r, err := range o.log.Read(ctx, stream, events.Span{Limit: 1}) {
-		if err != nil {
-			return nil, err
-		}
-		f, err := events.Decode(r)
-		if err != nil {
-			return nil, err
-		}
-		if submitted, ok := f.(*eventv1.JobSubmitted); ok {
-			return submitted.Spec, nil
-		}
+// shownLedger is the ledger as the screens want it.
+type shownLedger struct {
+	*operator.API
+	chain *chain.Chain
+}
+
+func (s shownLedger) Height() uint64 { return s.chain.Height() }
+
+func (s shownLedger) Await(ctx context.Context, height uint64) error {
+	_, err := s.chain.Follow(height).Next(ctx)
+	if errors.Is(err, chain.ErrPruned) {
+		return nil
 	}
-	return nil, fmt.Errorf("%w: %s does not begin with its submission", events.ErrNotFound, stream)
+	return err
 }

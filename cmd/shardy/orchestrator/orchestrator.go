@@ -27,6 +27,7 @@ import (
 	"github.com/shardy-network/orchestrator/gateway/operator"
 	"github.com/shardy-network/orchestrator/mesh"
 	"github.com/shardy-network/orchestrator/mesh/node"
+	"github.com/shardy-network/orchestrator/mesh/settlement"
 	"github.com/shardy-network/orchestrator/projections"
 	"github.com/shardy-network/orchestrator/projections/dashboard"
 	"github.com/shardy-network/orchestrator/projections/metrics"
@@ -55,9 +56,10 @@ type Orchestrator struct {
 	screens   *dashboard.Dashboard
 	pool      *challenges
 
-	node     *node.Node // nil: without a mesh
-	capacity atomic.Pointer[mesh.Capacity]
-	referee  atomic.Pointer[referee] // from when the host is built
+	node       *node.Node             // nil: without a mesh
+	settlement *settlement.Settlement // nil: nothing is settled here
+	capacity   atomic.Pointer[mesh.Capacity]
+	referee    atomic.Pointer[referee] // from when the host is built
 
 	policy atomic.Pointer[eventv1.Policy]
 
@@ -246,15 +248,22 @@ func (o *Orchestrator) buildAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.api, err = operator.New(ctx, o.cfg.api(), operator.Deps{
+	deps := operator.Deps{
 		Orchestrator: o.host, Log: o.log, Blobs: o.blobs, Catalogue: catalogue{o}, Counts: catalogue{o},
 		Trial: trial{box}, Prover: o.prover(), Public: o.pool.public, Status: o.status, Ready: o.ready,
 		Live: func(key []byte) (operator.Live, bool) {
 			credits, held, ok := o.door.Live(key)
 			return operator.Live{Credits: credits, InFlight: held}, ok
 		},
-	})
-	if err != nil {
+	}
+	if o.node != nil {
+		l, err := o.ledgerAPI()
+		if err != nil {
+			return err
+		}
+		deps.Ledger, deps.Mesh = l, meshAPI(o.node.Mesh())
+	}
+	if o.api, err = operator.New(ctx, o.cfg.api(), deps); err != nil {
 		return err
 	}
 	o.onClose(func() error { o.api.Close(); return nil })

@@ -23,7 +23,7 @@ func (o *Orchestrator) buildProjections(ctx context.Context) error {
 	}
 	var all []projections.Projection
 	for _, open := range []func(context.Context, events.Position) (projections.Projection, error){
-		o.openWork, o.openModel, o.openTree, o.openMetrics, o.openTraces,
+		o.openWork, o.openModel, o.openTree, o.openMetrics, o.openTraces, o.openSettlement,
 	} {
 		p, err := open(ctx, head)
 		if err != nil {

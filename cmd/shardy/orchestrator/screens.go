@@ -25,6 +25,9 @@ func (o *Orchestrator) buildScreens(context.Context) (err error) {
 		Address: func(r *http.Request) string { return o.door.AddressOf(r).String() },
 		Secure:  o.cfg.SecureCookies, Version: o.cfg.Version, Node: o.cfg.Node, Logger: o.cfg.Logger,
 	}
+	if o.node != nil {
+		deps.Ledger, deps.Mesh = shownLedger{o.api, o.node.Chain()}, o.api
+	}
 	if o.api.Open() == nil {
 		deps.Access = access{o.api}
 	}
