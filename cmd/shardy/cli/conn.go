@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -37,7 +38,7 @@ func (a *app) dial() (*api, error) {
 // dialAt speaks to any orchestrator.
 func dialAt(at, token string) *api {
 	h := &http.Client{Transport: bearer{token, http.DefaultTransport}}
-	opts := connect.WithInterceptors(addressed{at})
+	opts := connect.WithInterceptors(addressed{at}, insistent)
 	return &api{
 		op.NewJobServiceClient(h, at, opts), op.NewPipelineServiceClient(h, at, opts), op.NewModuleServiceClient(h, at, opts),
 		op.NewWorkerServiceClient(h, at, opts), op.NewDeadLetterServiceClient(h, at, opts),
@@ -76,6 +77,25 @@ func (x addressed) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		return res, err
 	}
 }
+
+// insistent asks again when the ledger's door says that this address has asked too often: to verify a ledger is to read all
+// of it.
+var insistent = connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+			res, err := next(ctx, req)
+			if connect.CodeOf(err) != connect.CodeResourceExhausted || req.Spec().IdempotencyLevel != connect.IdempotencyNoSideEffects ||
+				!strings.HasPrefix(req.Spec().Procedure, "/"+op.LedgerServiceName+"/") {
+				return res, err
+			}
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+	}
+})
 
 func (x addressed) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next

@@ -1,45 +1,38 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
-	"encoding/binary"
-	"errors"
-	"net/http"
-	"net/http/httptest"
-	"slices"
+	"fmt"
 	"sync"
 	"testing"
 
-	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardy-network/orchestrator/actors/ledger"
 	"github.com/shardy-network/orchestrator/actors/ledger/light"
 	"github.com/shardy-network/orchestrator/actors/ledger/seal"
+	"github.com/shardy-network/orchestrator/gateway/operator"
+	"github.com/shardy-network/orchestrator/gateway/operator/operatortest"
 	"github.com/shardy-network/orchestrator/mesh/chain/chaintest"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
-	op "github.com/shardy-network/orchestrator/proto/shardy/operator/v1/operatorv1connect"
 )
 
-// ledgerWorld serves a real ledger in memory: every transaction becomes a block, signed by all the keys it holds. It lies
-// when it is told to.
+// ledgerWorld is a real ledger in memory behind a real API: every transaction becomes a block, signed by all the keys that
+// it holds. It lies when it is told to.
 type ledgerWorld struct {
-	op.UnimplementedLedgerServiceHandler
-	op.UnimplementedMeshServiceHandler
 	url  string
 	keys []ed25519.PrivateKey // of all that ever validate
+	root *chainRoot
 
 	mu      sync.Mutex
 	m       *chaintest.Maker
-	root    *chainRoot
 	changes []*ledgerv1.ValidatorsProof
-	low     uint64                            // first block kept
-	silent  bool                              // transactions stay where they are
-	spoil   func(*operatorv1.GetBlockResponse) // what it does to the blocks it hands out
-	lie     func(*operatorv1.GetProofResponse)
+	low     uint64                                       // first block kept
+	silent  bool                                         // transactions stay where they are
+	spoil   func(height uint64, b *operator.LedgerBlock) // what it does to the blocks it hands out
+	lie     func(p *ledgerv1.TrieProof)                  // what it does to proofs
 }
 
 // serveLedger serves a chain that begins with a genesis. Its id must be that of chaintest.
@@ -51,12 +44,7 @@ func serveLedger(t *testing.T, genesis []byte, keys ...ed25519.PrivateKey) *ledg
 	}
 	w := &ledgerWorld{m: &chaintest.Maker{T: t, Genesis: genesis, State: root.state}, root: root, keys: keys, low: 1}
 	w.gather()
-	mux := http.NewServeMux()
-	mux.Handle(op.NewLedgerServiceHandler(w))
-	mux.Handle(op.NewMeshServiceHandler(w))
-	s := httptest.NewServer(mux)
-	t.Cleanup(s.Close)
-	w.url = s.URL
+	w.url = operatortest.StartWith(t, scriptConfig(), func(d *operator.Deps) { d.Ledger, d.Mesh = w, w.mesh }).URL
 	return w
 }
 
@@ -70,6 +58,7 @@ func (w *ledgerWorld) gather() {
 	}
 }
 
+// grow makes a block. w.mu is held.
 func (w *ledgerWorld) grow(txs ...[]byte) {
 	before := w.m.State.Validators().Version
 	b := w.m.Next(txs...)
@@ -86,198 +75,99 @@ func (w *ledgerWorld) grow(txs ...[]byte) {
 	w.gather()
 }
 
-func (w *ledgerWorld) GetLedger(context.Context, *operatorv1.GetLedgerRequest) (*operatorv1.GetLedgerResponse, error) {
+// State implements operator.Ledger, like all below.
+func (w *ledgerWorld) State() ledger.State { w.mu.Lock(); defer w.mu.Unlock(); return w.m.State }
+
+func (w *ledgerWorld) Block(height uint64) (b operator.LedgerBlock, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := w.m.State
-	head, root := s.Head(), s.Root()
-	accounts := uint64(0)
-	for range s.Accounts() {
-		accounts++
+	switch {
+	case height == 0:
+		return operator.LedgerBlock{Hash: w.root.hash, Block: &ledgerv1.CertifiedBlock{Block: &ledgerv1.Block{Header: w.root.header}}}, nil
+	case height > uint64(len(w.m.Blocks)):
+		return b, operator.ErrNotOnLedger
+	case height < w.low:
+		return b, fmt.Errorf("%w: block %d", operator.ErrLedgerPruned, height)
 	}
-	return &operatorv1.GetLedgerResponse{
-		ChainId: s.Chain(), Genesis: w.root.hash[:], Height: s.Height(), Block: head[:], State: root[:], TimeUs: s.TimeUs(), LowHeight: w.low,
-		Params: s.Params(), Supply: s.Supply(), Validators: s.Validators(), Accounts: accounts,
-		Consensus: &operatorv1.ConsensusStatus{Role: "validator", Key: publicHalf(w.keys[0])},
-	}, nil
-}
-
-func (w *ledgerWorld) GetGenesis(context.Context, *operatorv1.GetGenesisRequest) (*operatorv1.GetGenesisResponse, error) {
-	return &operatorv1.GetGenesisResponse{Genesis: w.root.encoded}, nil
-}
-
-func (w *ledgerWorld) GetProof(_ context.Context, r *operatorv1.GetProofRequest) (*operatorv1.GetProofResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	place, _, err := placeOf(r)
-	if err != nil {
-		return nil, connect.NewError(connect.CodeInvalidArgument, err)
-	}
-	res := &operatorv1.GetProofResponse{Header: w.root.header, Proof: w.m.State.Prove(place)}
-	if n := len(w.m.Blocks); n > 0 {
-		last := w.m.Blocks[n-1]
-		res.Header = last.Block.Header
-		if res.Certificate, err = proto.Marshal(last.Certificate); err != nil {
-			return nil, err
-		}
-	}
-	if w.lie != nil {
-		w.lie(res)
-	}
-	return res, nil
-}
-
-func (w *ledgerWorld) ListAccounts(_ context.Context, r *operatorv1.ListAccountsRequest) (*operatorv1.ListAccountsResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	res := &operatorv1.ListAccountsResponse{Height: w.m.State.Height()}
-	at := 0
-	if r.PageToken != "" {
-		at = int(r.PageToken[0])
-	}
-	i := 0
-	for a := range w.m.State.Accounts() {
-		if i++; i <= at {
-			continue
-		}
-		if len(res.Accounts) == int(r.PageSize) {
-			res.NextPageToken = string(rune(i - 1))
-			break
-		}
-		res.Accounts = append(res.Accounts, a)
-	}
-	return res, nil
-}
-
-func (w *ledgerWorld) find(r *operatorv1.GetBlockRequest) int {
-	return slices.IndexFunc(w.m.Blocks, func(b *ledgerv1.CertifiedBlock) bool {
-		hash := seal.HeaderHash(b.Block.Header)
-		return b.Certificate.Height == r.GetHeight() || bytes.Equal(hash[:], r.GetHash())
-	})
-}
-
-func (w *ledgerWorld) GetBlock(_ context.Context, r *operatorv1.GetBlockRequest) (*operatorv1.GetBlockResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(r.GetHash()) == 0 && r.GetHeight() == 0 {
-		return &operatorv1.GetBlockResponse{
-			Hash: w.root.hash[:], Block: &ledgerv1.CertifiedBlock{Block: &ledgerv1.Block{Header: w.root.header}},
-		}, nil
-	}
-	i := w.find(r)
-	if i < 0 || uint64(i)+1 < w.low {
-		return nil, connect.NewError(connect.CodeNotFound, errors.New("no such block"))
-	}
-	hash := seal.HeaderHash(w.m.Blocks[i].Block.Header)
-	res := &operatorv1.GetBlockResponse{Hash: hash[:], Block: proto.CloneOf(w.m.Blocks[i])}
-	for _, t := range w.m.Receipts[i] {
-		res.Receipts = append(res.Receipts, proto.CloneOf(t))
+	b.Block = proto.CloneOf(w.m.Blocks[height-1])
+	for _, r := range w.m.Receipts[height-1] {
+		b.Receipts = append(b.Receipts, proto.CloneOf(r))
 	}
 	if w.spoil != nil {
-		w.spoil(res)
+		w.spoil(height, &b)
 	}
-	return res, nil
+	b.Hash = seal.HeaderHash(b.Block.Block.Header)
+	return b, nil
 }
 
-func (w *ledgerWorld) ListBlocks(_ context.Context, r *operatorv1.ListBlocksRequest) (*operatorv1.ListBlocksResponse, error) {
+func (w *ledgerWorld) Prove(place ledger.Hash) (header, certificate []byte, p *ledgerv1.TrieProof, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	before := r.Before
-	if before == 0 {
-		before = uint64(len(w.m.Blocks)) + 1
+	header, p = w.root.header, w.m.State.Prove(place)
+	if n := len(w.m.Blocks); n > 0 {
+		header = w.m.Blocks[n-1].Block.Header
+		certificate, err = proto.Marshal(w.m.Blocks[n-1].Certificate)
 	}
-	res := new(operatorv1.ListBlocksResponse)
-	for h := before - 1; h >= w.low; h-- {
-		if len(res.Blocks) == int(r.PageSize) {
-			res.NextBefore = h + 1
-			break
-		}
-		b := w.m.Blocks[h-1]
-		header, err := light.ParseHeader("", b.Block.Header)
-		if err != nil {
-			return nil, err
-		}
-		hash := seal.HeaderHash(b.Block.Header)
-		res.Blocks = append(res.Blocks, &operatorv1.BlockSummary{
-			Hash: hash[:], Header: header, Transactions: uint32(len(b.Block.Transactions)), Signatures: uint32(len(b.Certificate.Signatures)),
-			Bytes: uint64(proto.Size(b)),
-		})
+	if w.lie != nil {
+		p = proto.CloneOf(p)
+		w.lie(p)
 	}
-	return res, nil
+	return header, certificate, p, err
 }
 
-// views are all transactions, the newest first.
-func (w *ledgerWorld) views() (out []*operatorv1.TransactionView) {
-	for i, b := range slices.Backward(w.m.Blocks) {
-		for j, tx := range b.Block.Transactions {
-			t, err := openTransaction(tx)
-			if err != nil {
-				w.m.T.Error(err)
+func (w *ledgerWorld) Changes(after uint64, limit int) ([]*ledgerv1.ValidatorsProof, bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rest := w.changes[min(max(int(after), 1)-1, len(w.changes)):] // no change here makes two versions
+	return rest[:min(limit, len(rest))], len(rest) > limit, nil
+}
+
+func (w *ledgerWorld) Check(encoded []byte) (ledger.Checked, error) {
+	return ledger.Check(w.root.state.Chain(), encoded)
+}
+
+func (w *ledgerWorld) Submit(_ context.Context, encoded []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.silent {
+		w.grow(encoded)
+	}
+	return nil
+}
+
+func (w *ledgerWorld) Find(id ledger.Hash) (at operator.LedgerOutcome, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, receipts := range w.m.Receipts {
+		for n, r := range receipts {
+			if string(r.Transaction) == string(id[:]) {
+				return operator.LedgerOutcome{Height: uint64(i) + 1, Index: n, Transaction: w.m.Blocks[i].Block.Transactions[n], Receipt: r}, nil
 			}
-			out = append(out, &operatorv1.TransactionView{
-				Id: t.id[:], Encoded: tx, Body: t.body, Height: uint64(i) + 1, Index: uint32(j), Receipt: w.m.Receipts[i][j], TimeUs: w.m.State.TimeUs(),
-			})
 		}
 	}
-	return out
+	return at, operator.ErrNotOnLedger
 }
 
-func (w *ledgerWorld) GetTransaction(_ context.Context, r *operatorv1.GetTransactionRequest) (*operatorv1.GetTransactionResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, v := range w.views() {
-		if bytes.Equal(v.Id, r.Id) {
-			return &operatorv1.GetTransactionResponse{Transaction: v}, nil
-		}
-	}
-	return nil, connect.NewError(connect.CodeNotFound, errors.New("no such transaction"))
-}
-
-func (w *ledgerWorld) ListTransactions(_ context.Context, r *operatorv1.ListTransactionsRequest) (*operatorv1.ListTransactionsResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	all := slices.DeleteFunc(w.views(), func(v *operatorv1.TransactionView) bool {
-		return len(r.Account) > 0 && !bytes.Equal(v.Body.Sender, r.Account)
-	})
-	at := 0
-	if r.PageToken != "" {
-		at = int(binary.BigEndian.Uint16([]byte(r.PageToken)))
-	}
-	all = all[min(at, len(all)):]
-	res := &operatorv1.ListTransactionsResponse{Transactions: all}
-	if n := int(r.PageSize); len(all) > n {
-		res.Transactions, res.NextPageToken = all[:n], string(binary.BigEndian.AppendUint16(nil, uint16(at+n)))
-	}
-	return res, nil
-}
-
-func (w *ledgerWorld) SubmitTransaction(_ context.Context, r *operatorv1.SubmitTransactionRequest) (*operatorv1.SubmitTransactionResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	c, err := ledger.Check(w.m.State.Chain(), r.Transaction)
+func (w *ledgerWorld) Await(ctx context.Context, id ledger.Hash) (operator.LedgerOutcome, error) {
+	at, err := w.Find(id)
 	if err != nil {
-		return nil, connect.NewError(connect.CodeInvalidArgument, err)
+		<-ctx.Done()
+		err = context.Cause(ctx)
 	}
-	id := c.ID()
-	res := &operatorv1.SubmitTransactionResponse{Id: id[:]}
-	if w.silent {
-		return res, nil
-	}
-	w.grow(r.Transaction)
-	if n := len(w.m.Blocks); r.WaitMs > 0 {
-		res.Height, res.Receipt = uint64(n), w.m.Receipts[n-1][0]
-	}
-	return res, nil
+	return at, err
 }
 
-func (w *ledgerWorld) ListValidatorChanges(_ context.Context, r *operatorv1.ListValidatorChangesRequest) (*operatorv1.ListValidatorChangesResponse, error) {
+func (w *ledgerWorld) Genesis() ([]byte, error) { return w.root.encoded, nil }
+
+func (w *ledgerWorld) Standing() operator.LedgerStatus {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	from := min(max(int(r.AfterVersion)-1, 0), len(w.changes)) // no change here makes two versions
-	return &operatorv1.ListValidatorChangesResponse{Changes: w.changes[from:]}, nil
+	return operator.LedgerStatus{
+		Genesis: w.root.hash, Low: w.low, Consensus: &operatorv1.ConsensusStatus{Role: "validator", Key: publicHalf(w.keys[0])},
+	}
 }
 
-func (w *ledgerWorld) GetMesh(context.Context, *operatorv1.GetMeshRequest) (*operatorv1.GetMeshResponse, error) {
+func (w *ledgerWorld) mesh(context.Context) (*operatorv1.GetMeshResponse, error) {
 	return &operatorv1.GetMeshResponse{
 		Peer: "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp", ChainId: w.root.state.Chain(), Node: "anna", Version: "v1", SinceUs: 1_700_000_000_000_000,
 		Validator: true, Height: 7, Listen: []string{"/ip4/127.0.0.1/tcp/7430/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"},

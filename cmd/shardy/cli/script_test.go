@@ -78,13 +78,18 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-func newScript(t *testing.T) *script {
+// scriptConfig is who may do what.
+func scriptConfig() operator.Config {
 	token := func(name string, role operator.Role, tenants ...string) operator.Token {
 		return operator.Token{Name: name, SHA256: operator.HashToken(name), Role: role, Tenants: tenants}
 	}
-	w := operatortest.Start(t, operator.Config{Tokens: []operator.Token{
+	return operator.Config{Tokens: []operator.Token{
 		token("root", operator.Admin), token("eye", operator.Viewer), token("alice", operator.Client, "alice"),
-	}})
+	}}
+}
+
+func newScript(t *testing.T) *script {
+	w := operatortest.Start(t, scriptConfig())
 	w.Register(t, operatortest.Key(0))
 	s := &script{t: t, dir: t.TempDir(), world: w}
 	s.env = map[string]string{
