@@ -13,7 +13,7 @@ import (
 // workerCommand manages workers. A command from outside that runs one takes over its verbs, see graft.
 func (a *app) workerCommand() *cobra.Command {
 	c := &cobra.Command{Use: "worker", Short: "Look at workers, drain, ban and reinstate them"}
-	c.AddCommand(a.workerStake(), a.workerUnstake(), a.workerBalance())
+	c.AddCommand(a.workerStake(), a.workerUnstake(), a.workerBalance(), a.workerReceipts())
 	c.AddCommand(a.workerList(), a.workerDescribe(), a.workerWatch(),
 		a.workerRule("drain", "Let a worker finish what it has and give it nothing new", "drained", false,
 			func(ctx context.Context, api *api, key []byte, reason string) error {
