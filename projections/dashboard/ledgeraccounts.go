@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -41,7 +42,7 @@ func (d *Dashboard) accounts(ctx context.Context, q *ask) (any, error) {
 		return nil, err
 	}
 	v := &accountsView{Search: strings.ToLower(strings.TrimSpace(q.Query.Get("key"))), Accounts: table{
-		Caption: "Accounts", Compact: true, Columns: columns("Account", "Balance#", "Stake#", "Reputation#~", "Paid results#~", "Contradicted#~", "Earned#~", "Slashed#~"),
+		Caption: "Accounts", Compact: true, Columns: columns("Account", "Balance#", "Stake#", "Reputation#~", "Record~", "Earned#~", "Slashed#~"),
 		Empty: empty{Title: "No account", Text: "No account of this ledger has a key that begins so."},
 	}}
 	if len(v.Search) > 64 || strings.Trim(v.Search, "0123456789abcdef") != "" {
@@ -115,12 +116,26 @@ func accountRow(a *ledgerv1.Account, height uint64, n nicknames) []cell {
 	if sum := unbondingSum(a); sum > 0 {
 		stake = stake.with(money(sum) + " unbonding")
 	}
+	rep := cell{Text: reputation(a), Faint: a.GetSettled()+a.GetContradicted() == 0}
 	return []cell{
-		who, moneyCell(a.GetBalance()), stake,
-		{Text: percent(a.GetReputationPpm())},
-		count(a.GetSettled()), count(a.GetContradicted()),
-		moneyCell(a.GetEarned()), moneyCell(a.GetSlashed()),
+		who, moneyCell(a.GetBalance()), stake, rep, judged(a), moneyCell(a.GetEarned()), moneyCell(a.GetSlashed()),
 	}
+}
+
+// judged tells what became of an account's results.
+func judged(a *ledgerv1.Account) cell {
+	switch {
+	case a.GetSettled() == 0 && a.GetContradicted() == 0:
+		return cell{Text: "–", Faint: true}
+	case a.GetContradicted() == 0:
+		return cell{Text: thousands(a.GetSettled()) + " paid"}
+	}
+	return cell{Text: thousands(a.GetSettled()) + " paid"}.with(thousands(a.GetContradicted()) + " contradicted")
+}
+
+// reputation is that of an account in percent.
+func reputation(a *ledgerv1.Account) string {
+	return strconv.FormatFloat(float64(a.GetReputationPpm())/10_000, 'f', 1, 64) + " %"
 }
 
 func unbondingSum(a *ledgerv1.Account) (sum uint64) {
@@ -191,14 +206,14 @@ func (d *Dashboard) account(ctx context.Context, q *ask) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := d.deps.Ledger.ListTransactions(ctx, &operatorv1.ListTransactionsRequest{Account: key, PageSize: accountTransactions})
+	last, _, err := d.lookBack(ctx, &operatorv1.ListTransactionsRequest{Account: key, PageSize: accountTransactions})
 	if err != nil {
 		return nil, err
 	}
 	names := nicknamesOf(now)
 	v := &accountView{Key: hex.EncodeToString(key), Name: names[string(key)], Account: a}
-	v.Transactions = transactionTable(res.GetTransactions(), names, false)
-	if len(res.GetTransactions()) == 0 {
+	v.Transactions = transactionTable(last, names, false)
+	if len(last) == 0 {
 		v.Transactions.Empty = empty{Title: "No transaction lately", Text: "The last blocks hold none by this key or about it."}
 	}
 	v.More = list(linkTransactions(), "account", v.Key)
@@ -214,7 +229,7 @@ func (d *Dashboard) account(ctx context.Context, q *ask) (any, error) {
 		{"Balance", moneyCell(a.GetBalance())},
 		{"Stake", moneyCell(a.GetStake())},
 		{"Unbonding", moneyCell(unbondingSum(a))},
-		{"Reputation", text(percent(a.GetReputationPpm())).with("50 % is where everybody begins")},
+		{"Reputation", text(reputation(a)).with("50 % is where everybody begins")},
 		{"Earned", moneyCell(a.GetEarned())},
 		{"Slashed", moneyCell(a.GetSlashed())},
 	}

@@ -128,8 +128,8 @@ func (d *Dashboard) block(ctx context.Context, q *ask) (any, error) {
 	h := b.header
 	v := &blockView{Height: h.GetHeight(), Hash: hex.EncodeToString(b.hash), Facts: blockFacts(b, names)}
 	v.Said, v.Tone = blockSaying(b)
-	if h.GetHeight() > 0 {
-		v.Before = linkBlock(h.GetHeight() - 1)
+	if parent := h.GetHeight() - 1; h.GetHeight() > 0 && (parent == 0 || parent >= now.GetLowHeight()) {
+		v.Before = linkBlock(parent)
 	}
 	if h.GetHeight() < now.GetHeight() {
 		v.Behind = linkBlock(h.GetHeight() + 1)
@@ -222,14 +222,10 @@ func blockSaying(b fullBlock) (saying, tone) {
 
 func blockFacts(b fullBlock, n nicknames) []fact {
 	h := b.header
-	parent := hexCell(h.GetParent(), "")
-	if h.GetHeight() > 0 {
-		parent = hexCell(h.GetParent(), linkBlock(h.GetHeight()-1))
-	}
 	facts := []fact{
 		{"Block time", microsCell(h.GetTimeUs())},
 		{"Proposer", accountCell(h.GetProposer(), n)},
-		{"Parent", parent},
+		{"Parent", hexCell(h.GetParent(), "")},
 		{"State root after it", hexCell(h.GetState(), "")},
 		{"Transactions root", hexCell(h.GetTransactions(), "")},
 		{"Results root", hexCell(h.GetResults(), "")},

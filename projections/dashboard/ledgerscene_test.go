@@ -79,6 +79,9 @@ func ledgerScene(t testing.TB, change func(*Deps)) (*scene, *mint, ledgerDeeds) 
 	all.results = m.must(all.client, accuse(&ledgerv1.Equivocation{Kind: &ledgerv1.Equivocation_Results{Results: &ledgerv1.ResultPair{
 		Job: jobs[3], Module: testModule[:], Input: testInput[:], First: signedResult(jobs[3], w.workers[4], 1, 7), Second: signedResult(jobs[3], w.workers[4], 1, 8),
 	}}}))
+	all.notes = m.must(all.client, accuse(&ledgerv1.Equivocation{Kind: &ledgerv1.Equivocation_Checkpoints{Checkpoints: &ledgerv1.CheckpointPair{
+		Orchestrator: public(all.client), First: note(t, all.client, 512, 1), Second: note(t, all.client, 512, 2),
+	}}}))
 	all.votes = m.must(own, twoVotes(m.keys[4], m.Height()))
 	m.must(own, lock("a job of long ago", 7_000), &ledgerv1.Action{Kind: &ledgerv1.Action_Refund{Refund: &ledgerv1.Refund{
 		Job: "a job of long ago", Reason: eventv1.DeadLetterReason_DEAD_LETTER_REASON_NO_QUORUM,

@@ -46,22 +46,43 @@ func (d *Dashboard) transactions(ctx context.Context, q *ask) (any, error) {
 		v.Filter.Wrong = "An account's key is 64 hexadecimal digits."
 		return v, nil
 	}
-	res, err := d.deps.Ledger.ListTransactions(ctx, &operatorv1.ListTransactionsRequest{
+	all, next, err := d.lookBack(ctx, &operatorv1.ListTransactionsRequest{
 		Account: key, Job: job, PageSize: transactionsPage, PageToken: q.Query.Get("after"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	v.Transactions = transactionTable(res.GetTransactions(), names, false)
+	v.Transactions = transactionTable(all, names, false)
 	v.Transactions.Empty = empty{Title: "No transaction", Text: "No block here holds one yet."}
-	v.Pager = pagerOf(q, res.GetNextPageToken())
+	v.Pager = pagerOf(q, next)
 	switch {
-	case res.GetNextPageToken() != "" && len(res.GetTransactions()) == 0:
+	case next != "" && len(all) == 0:
 		v.Transactions.Empty = empty{Title: "None in these blocks", Text: "Older blocks may hold some."}
 	case account != "" || job != "":
 		v.Transactions.Empty = empty{Title: "No transaction matches", Text: "None of the blocks that are kept here holds one."}
 	}
 	return v, nil
+}
+
+// lookBacks is how often a list asks on for transactions: each answer looks at some 256 blocks, and most of those of a
+// quiet chain are empty.
+const lookBacks = 4
+
+// lookBack collects a page of transactions, the newest first, and says where the list goes on.
+func (d *Dashboard) lookBack(ctx context.Context, req *operatorv1.ListTransactionsRequest) (all []*operatorv1.TransactionView, next string, err error) {
+	size := int(req.GetPageSize())
+	for range lookBacks {
+		res, err := d.deps.Ledger.ListTransactions(ctx, req)
+		if err != nil {
+			return nil, "", err
+		}
+		all, next = append(all, res.GetTransactions()...), res.GetNextPageToken()
+		if next == "" || len(all) >= size {
+			break
+		}
+		req.PageToken, req.PageSize = next, uint32(size-len(all))
+	}
+	return all, next, nil
 }
 
 // transactionTable lists transactions. Within the list of one block their place in it stands for the block.

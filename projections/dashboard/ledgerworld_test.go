@@ -313,7 +313,7 @@ func (m *mint) ListTransactions(_ context.Context, req *operatorv1.ListTransacti
 	}
 	seen := 0
 	for h, b := range slices.Backward(m.blocks) {
-		for i, encoded := range b.block.Block.Transactions {
+		for i, encoded := range slices.Backward(b.block.Block.Transactions) {
 			if !bytes.Contains(encoded, req.GetAccount()) || !bytes.Contains(encoded, []byte(req.GetJob())) {
 				continue
 			}

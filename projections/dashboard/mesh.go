@@ -196,6 +196,14 @@ func topicTable(m *operatorv1.GetMeshResponse) table {
 	return t
 }
 
+// said is a number that another orchestrator says of itself: one that cannot be is not written out.
+func said(n uint32) cell {
+	if most := uint32(99_999); n > most {
+		return cell{Text: thousands(most) + "+", Title: thousands(n)}
+	}
+	return count(n)
+}
+
 func orchestratorTable(m *operatorv1.GetMeshResponse) table {
 	t := table{
 		Caption: "Orchestrators", Compact: true, Columns: columns("Orchestrator", "Height#~", "Idle of tier 1#", "Tier 2#", "Tier 3#", "Would take#~", "Version~", "Heard~"),
@@ -219,7 +227,7 @@ func orchestratorTable(m *operatorv1.GetMeshResponse) table {
 		idle := [3]cell{none(), none(), none()}
 		for i := range idle {
 			if i < len(o.GetIdle()) {
-				idle[i] = count(o.Idle[i])
+				idle[i] = said(o.Idle[i])
 			}
 		}
 		t.add(domID(o.GetPeer()), who.with(part), count(o.GetHeight()), idle[0], idle[1], idle[2], count(o.GetFreeCredits()), text(o.GetVersion()), microsCell(o.GetSeenUs()))
