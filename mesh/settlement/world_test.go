@@ -436,3 +436,15 @@ func (sc *scene) give(to int, amount uint64) {
 	must(sc.t, err)
 	sc.chain.pool = append(sc.chain.pool, c)
 }
+
+// takenBy is what another worker would write, with a signature that is none.
+func takenBy(facts []events.Fact, worker int) []events.Fact {
+	d := proto.CloneOf(facts[0].(*eventv1.AssignmentDispatched))
+	d.Worker = pub(worker)
+	return []events.Fact{d, facts[1]}
+}
+
+func verdict() *eventv1.TaskVerified {
+	sum := checksum(honest)
+	return &eventv1.TaskVerified{Fuel: honest, Basis: quorum, Checksum: sum[:], Agreeing: []uint32{0, 1}}
+}
