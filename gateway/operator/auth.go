@@ -100,14 +100,14 @@ func (g *guard) identify(h http.Header) (*caller, error) {
 // request brings a token that counts.
 func (g *guard) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, h http.Header) (context.Context, error) {
 	c, err := g.identify(h)
-	if v := visitorOf(ctx); v != nil && procedures[spec.Procedure]&byAnyone != 0 {
+	if v := visitOf(ctx); v != nil && procedures[spec.Procedure]&byAnyone != 0 {
 		if err != nil || g.open != nil {
-			if !v.spend(1) {
+			if !v.from.spend(1) {
 				return nil, toConnect(errAddress)
 			}
 			return withCaller(ctx, cmp.Or(c, nobody)), nil
 		}
-		ctx = withVisitor(ctx, nil)
+		v.token = true
 	}
 	if err != nil {
 		return nil, toConnect(err)

@@ -48,6 +48,7 @@ var (
 	errNoOutput  = errors.New("the slot returned no content")
 	errNoMesh    = errors.New("this orchestrator runs without --mesh")
 	errAddress   = errors.New("too many requests from this address")
+	errLearning  = errors.New("blocks are still being read: ask again")
 	errWaits     = errors.New("too many wait for a block")
 	errHidden    = errors.New("results stay hidden while the job may be computed again")
 )
@@ -77,6 +78,7 @@ var mappings = []mapping{
 	{errStreams, connect.CodeResourceExhausted, "STREAMS"},
 	{errAddress, connect.CodeResourceExhausted, "RATE"},
 	{errWaits, connect.CodeResourceExhausted, "WAITS"},
+	{errLearning, connect.CodeUnavailable, "LEARNING"},
 	{errNoMesh, connect.CodeUnimplemented, "NO_MESH"},
 	{errSlow, connect.CodeResourceExhausted, "SLOW_WATCHER"},
 	{errNotFound, connect.CodeNotFound, "NOT_FOUND"},

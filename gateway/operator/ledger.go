@@ -43,11 +43,15 @@ func (a *API) GetLedger(context.Context, *operatorv1.GetLedgerRequest) (*operato
 }
 
 // GetGenesis answers the bytes that the chain begins with.
-func (a *API) GetGenesis(context.Context, *operatorv1.GetGenesisRequest) (*operatorv1.GetGenesisResponse, error) {
+func (a *API) GetGenesis(ctx context.Context, _ *operatorv1.GetGenesisRequest) (*operatorv1.GetGenesisResponse, error) {
 	l, err := a.shared()
 	if err != nil {
 		return nil, err
 	}
+	if err := a.scans.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer a.scans.leave()
 	encoded, err := l.Genesis()
 	if err != nil {
 		return nil, err

@@ -18,6 +18,8 @@ const (
 	defaultBlocks = 20
 	maxBlockBytes = 16 << 20 // of blocks that are read
 	maxHashes     = 10_000   // last blocks that are found by their hash
+	maxLearned    = 2000     // of them that one call reads
+	maxLearnBytes = 64 << 20 // the same, in bytes
 )
 
 // GetBlock returns a block with what became of its transactions.
@@ -37,11 +39,22 @@ func (a *API) GetBlock(ctx context.Context, req *operatorv1.GetBlockRequest) (*o
 	default:
 		return nil, refuse("which", "is missing")
 	}
-	b, err := l.Block(height)
+	b, err := a.readBlock(ctx, l, height)
 	if err != nil {
 		return nil, err
 	}
 	return &operatorv1.GetBlockResponse{Hash: b.Hash[:], Block: b.Block, Receipts: b.Receipts}, nil
+}
+
+// readBlock reads a block when it is the caller's turn.
+func (a *API) readBlock(ctx context.Context, l Ledger, height uint64) (LedgerBlock, error) {
+	if err := a.scans.enter(ctx); err != nil {
+		return LedgerBlock{}, err
+	}
+	defer a.scans.leave()
+	b, err := l.Block(height)
+	visitorOf(ctx).pay(proto.Size(b.Block) / bytesRead)
+	return b, err
 }
 
 // heightOf finds one of the last blocks, or genesis.
@@ -56,14 +69,11 @@ func (a *API) heightOf(ctx context.Context, l Ledger, hash []byte) (uint64, erro
 	case s.Head():
 		return s.Height(), nil
 	}
-	if err := a.scans.enter(ctx); err != nil {
-		return 0, err
-	}
-	defer a.scans.leave()
 	return a.hashes.find(ctx, l, want)
 }
 
-// hashIndex knows the heights of the last blocks by their hashes. It fills when it is asked, each block once.
+// hashIndex knows the heights of the last blocks by their hashes. It fills when it is asked, each block once, and a part of
+// them at a time: as it has one turn, whoever has it fill waits for nobody and keeps nobody else from reading blocks.
 type hashIndex struct {
 	turn turns                  // one: all below is its
 	at   map[ledger.Hash]uint64 // of the blocks from lo until before hi
@@ -71,7 +81,11 @@ type hashIndex struct {
 	lo   uint64
 	hi   uint64
 	keep uint64 // blocks
+	left learning
 }
+
+// learning is what one call may still read.
+type learning struct{ blocks, bytes int }
 
 func newHashIndex(keep uint64) *hashIndex { return &hashIndex{turn: make(turns, 1), keep: keep} }
 
@@ -80,6 +94,10 @@ func (x *hashIndex) find(ctx context.Context, l Ledger, want ledger.Hash) (uint6
 		return 0, err
 	}
 	defer x.turn.leave()
+	if height := x.at[want]; height != 0 {
+		return height, nil
+	}
+	x.left = learning{maxLearned, maxLearnBytes}
 	top := l.State().Height() + 1
 	if err := x.rise(ctx, l, top); err != nil {
 		return 0, err
@@ -126,9 +144,13 @@ func (x *hashIndex) learn(ctx context.Context, l Ledger, height uint64) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if x.left.blocks <= 0 || x.left.bytes <= 0 {
+		return errLearning
+	}
 	b, err := l.Block(height)
 	if err == nil {
 		x.at[b.Hash], x.hash[height] = height, b.Hash
+		x.left = learning{x.left.blocks - 1, x.left.bytes - proto.Size(b.Block)}
 	}
 	return err
 }

@@ -55,6 +55,7 @@ func (a *API) SubmitTransaction(ctx context.Context, req *operatorv1.SubmitTrans
 	res := &operatorv1.SubmitTransactionResponse{Id: id[:]}
 	code := l.State().Screen(c)
 	if at, err := l.Find(id); err == nil && !(tooEarly(at.Receipt) && code == ledgerv1.ReceiptCode_RECEIPT_CODE_OK) {
+		visitorOf(ctx).pay(unitsFound)
 		return inBlock(res, at), nil
 	}
 	if err := fit(code); err != nil {

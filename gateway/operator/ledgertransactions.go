@@ -21,7 +21,7 @@ const (
 )
 
 // GetTransaction returns one of the last transactions and what became of it.
-func (a *API) GetTransaction(_ context.Context, req *operatorv1.GetTransactionRequest) (*operatorv1.GetTransactionResponse, error) {
+func (a *API) GetTransaction(ctx context.Context, req *operatorv1.GetTransactionRequest) (*operatorv1.GetTransactionResponse, error) {
 	l, err := a.shared()
 	if err != nil {
 		return nil, err
@@ -33,7 +33,8 @@ func (a *API) GetTransaction(_ context.Context, req *operatorv1.GetTransactionRe
 	if err != nil {
 		return nil, err
 	}
-	b, err := l.Block(at.Height)
+	visitorOf(ctx).pay(unitsFound)
+	b, err := a.readBlock(ctx, l, at.Height)
 	if err != nil {
 		return nil, err
 	}

@@ -19,15 +19,19 @@ type counter struct {
 
 func newCounter(limit int) *counter { return &counter{max: int64(limit)} }
 
-func (c *counter) enter() bool {
-	if c.n.Add(1) > c.max {
-		c.n.Add(-1)
+func (c *counter) enter() bool { return c.take(1) }
+
+func (c *counter) leave() { c.give(1) }
+
+func (c *counter) take(n int64) bool {
+	if c.n.Add(n) > c.max {
+		c.n.Add(-n)
 		return false
 	}
 	return true
 }
 
-func (c *counter) leave() { c.n.Add(-1) }
+func (c *counter) give(n int64) { c.n.Add(-n) }
 
 // limited bounds the requests at work at once and the time that a body or a write may take. Streams are counted apart:
 // they would otherwise keep the unary calls out. So are visitors, by the handler that they go to: nobody without a token
@@ -71,13 +75,13 @@ func (a *API) visited(next http.Handler) http.Handler {
 		address = addressOf
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v, leave, err := a.visitors.enter(address(r))
+		v, err := a.visitors.enter(address(r))
 		if err != nil {
 			refuseEarly(refusal, w, r, err)
 			return
 		}
-		defer leave()
-		next.ServeHTTP(w, r.WithContext(withVisitor(r.Context(), v)))
+		defer v.leave()
+		next.ServeHTTP(w, r.WithContext(withVisit(r.Context(), v)))
 	})
 }
 

@@ -183,9 +183,10 @@ func (d door) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if err != nil {
 			return nil, toConnect(err)
 		}
-		if v := visitorOf(ctx); v != nil {
-			if m, ok := res.Any().(proto.Message); ok {
-				v.pay(proto.Size(m) / bytesAnswered)
+		if v := visitOf(ctx); v != nil {
+			m, _ := res.Any().(proto.Message)
+			if err := v.answer(proto.Size(m)); err != nil {
+				return nil, toConnect(err)
 			}
 		}
 		return res, nil

@@ -24,6 +24,7 @@ type Visitors struct {
 	RequestsAddress int     // the same, of one address. Default 32
 	Waits           int     // for blocks, at once. Default 128
 	WaitsAddress    int     // the same, of one address. Default 16
+	AnswerBytes     int     // of answers that are on their way at once, however slowly they are read. Default 128 MiB, at least 32 MiB
 }
 
 // What things cost a visitor, in units beside the one of each request. Answers and blocks that were read are paid
@@ -32,6 +33,7 @@ const (
 	bytesAnswered = 64 << 10  // a unit for so much of an answer
 	bytesRead     = 256 << 10 // a unit for so much of blocks that were looked through
 	bytesChecked  = 1 << 10   // a unit for so much of a transaction, whose signatures are verified
+	unitsFound    = 4         // for finding what became of a transaction, in a block of any size
 )
 
 const (
@@ -47,11 +49,12 @@ func (v Visitors) withDefaults() Visitors {
 	orDefault(&v.RequestsAddress, 32)
 	orDefault(&v.Waits, 128)
 	orDefault(&v.WaitsAddress, 16)
+	orDefault(&v.AnswerBytes, 128<<20)
 	return v
 }
 
 func (v Visitors) validate() error {
-	if math.IsNaN(v.Rate) || math.IsInf(v.Rate, 0) || v.Burst < 1 || v.Burst > 1<<30 || v.Requests < 1 || v.RequestsAddress < 1 || v.Waits < 1 || v.WaitsAddress < 1 {
+	if math.IsNaN(v.Rate) || math.IsInf(v.Rate, 0) || v.Burst < 1 || v.Burst > 1<<30 || v.Requests < 1 || v.RequestsAddress < 1 || v.Waits < 1 || v.WaitsAddress < 1 || v.AnswerBytes < 32<<20 {
 		return fmt.Errorf("%w: a limit of visitors is out of range", ErrConfig)
 	}
 	return nil
@@ -86,6 +89,7 @@ func (v *visitor) idle() bool {
 type visitors struct {
 	cfg             Visitors
 	requests, waits *counter // of all
+	answers         *counter // bytes
 
 	mu    sync.Mutex
 	known map[netip.Prefix]*visitor // guarded by mu
@@ -95,7 +99,7 @@ type visitors struct {
 
 func newVisitors(cfg Visitors) *visitors {
 	return &visitors{
-		cfg: cfg, requests: newCounter(cfg.Requests), waits: newCounter(cfg.Waits),
+		cfg: cfg, requests: newCounter(cfg.Requests), waits: newCounter(cfg.Waits), answers: newCounter(cfg.AnswerBytes),
 		known: map[netip.Prefix]*visitor{},
 	}
 }
@@ -113,19 +117,45 @@ func (vs *visitors) newVisitor(loopback bool) *visitor {
 	return v
 }
 
+// visit is one request to what needs no token. Only the goroutine that serves it uses it.
+type visit struct {
+	all   *visitors
+	from  *visitor
+	token bool  // it is on the allowance of a token
+	bytes int64 // of its answer
+}
+
 // enter counts a request of an address in. Every one that entered MUST leave.
-func (vs *visitors) enter(from netip.Prefix) (v *visitor, leave func(), err error) {
+func (vs *visitors) enter(from netip.Prefix) (*visit, error) {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
-	v = vs.visitor(from)
+	v := vs.visitor(from)
 	if !v.requests.enter() {
-		return nil, nil, errAddress
+		return nil, errAddress
 	}
 	if !vs.requests.enter() {
 		v.requests.leave()
-		return nil, nil, errFull
+		return nil, errFull
 	}
-	return v, func() { v.requests.leave(); vs.requests.leave() }, nil
+	return &visit{all: vs, from: v}, nil
+}
+
+// answer makes room for an answer until the visit ends, and has it paid.
+func (v *visit) answer(bytes int) error {
+	if !v.all.answers.take(int64(bytes)) {
+		return errFull
+	}
+	v.bytes += int64(bytes)
+	if !v.token {
+		v.from.pay(bytes / bytesAnswered)
+	}
+	return nil
+}
+
+func (v *visit) leave() {
+	v.all.answers.give(v.bytes)
+	v.from.requests.leave()
+	v.all.requests.leave()
 }
 
 // visitor finds an address. vs.mu is held.
@@ -192,14 +222,22 @@ func addressOf(r *http.Request) netip.Prefix {
 // open reports whether everybody may call what lies at a path, whatever the tokens are.
 func open(path string) bool { return strings.HasPrefix(path, "/"+op.LedgerServiceName+"/") }
 
-type visitorKey struct{}
+type visitKey struct{}
 
-func withVisitor(ctx context.Context, v *visitor) context.Context {
-	return context.WithValue(ctx, visitorKey{}, v)
+func withVisit(ctx context.Context, v *visit) context.Context {
+	return context.WithValue(ctx, visitKey{}, v)
+}
+
+// visitOf returns the visit that a request is; nil when it is none.
+func visitOf(ctx context.Context) *visit {
+	v, _ := ctx.Value(visitKey{}).(*visit)
+	return v
 }
 
 // visitorOf returns whose allowance a request is on; nil when it is on none, or on a token's.
 func visitorOf(ctx context.Context) *visitor {
-	v, _ := ctx.Value(visitorKey{}).(*visitor)
-	return v
+	if v := visitOf(ctx); v != nil && !v.token {
+		return v.from
+	}
+	return nil
 }

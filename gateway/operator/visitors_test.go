@@ -39,13 +39,13 @@ func TestFullTableOfVisitors(t *testing.T) {
 			return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
 		}
 		use := func(i int) *visitor {
-			v, leave, err := vs.enter(address(i))
+			v, err := vs.enter(address(i))
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer leave()
-			v.spend(5)
-			return v
+			defer v.leave()
+			v.from.spend(5)
+			return v.from
 		}
 		for i := range maxVisitors {
 			use(i)
@@ -59,7 +59,7 @@ func TestFullTableOfVisitors(t *testing.T) {
 			t.Error("somebody who has spent something was forgotten")
 		}
 		time.Sleep(2 * time.Second) // all are
-		_, leave, err := vs.enter(address(3))
+		v, err := vs.enter(address(3))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func TestFullTableOfVisitors(t *testing.T) {
 		if len(vs.known) != 3 { // who is inside, who has spent twice as much, and the new one
 			t.Errorf("%d are known", len(vs.known))
 		}
-		leave()
+		v.leave()
 		if v := vs.known[address(3)]; v.requests.n.Load() != 0 || vs.requests.n.Load() != 0 {
 			t.Error("somebody who left is counted")
 		}
@@ -162,7 +162,7 @@ func TestHashesAreLearnedOnce(t *testing.T) {
 		t.Errorf("%d reads", p.reads)
 	}
 	grow(40)
-	if !find(70) || !find(21) || find(20) || p.reads != 70 || len(x.at) != 50 || len(x.hash) != 50 {
+	if !find(70) || !find(21) || find(19) || p.reads != 70 || len(x.at) != 50 || len(x.hash) != 50 {
 		t.Errorf("%d reads, %d and %d blocks kept", p.reads, len(x.at), len(x.hash))
 	}
 	grow(60) // more than it keeps: begun anew
@@ -179,5 +179,49 @@ func TestHashesAreLearnedOnce(t *testing.T) {
 	grow(1)
 	if _, err := x.find(gone, p, paperHash(141)); !errors.Is(err, context.Canceled) || !find(141) {
 		t.Error("a client that left:", err)
+	}
+}
+
+// TestHashesOfLargeBlocks are learned a part at a time: whoever asks again comes to the end.
+func TestHashesOfLargeBlocks(t *testing.T) {
+	p, x := &paper{low: 1, bytes: 2 << 20}, newHashIndex(1000)
+	for range 80 {
+		p.state = stateAfter(t, p.state)
+	}
+	for _, want := range []error{errLearning, errLearning, ErrNotOnLedger} {
+		before := p.reads
+		if _, err := x.find(t.Context(), p, paperHash(99)); !errors.Is(err, want) || p.reads-before > 32 {
+			t.Errorf("%v after %d reads, want %v", err, p.reads-before, want)
+		}
+	}
+	if h, err := x.find(t.Context(), p, paperHash(1)); err != nil || h != 1 || p.reads != 80 {
+		t.Error(h, err, p.reads)
+	}
+}
+
+// TestAnswersOnTheirWayAreBounded: whoever reads slowly holds memory, and all of them together hold no more than this.
+func TestAnswersOnTheirWayAreBounded(t *testing.T) {
+	vs := newVisitors(Visitors{AnswerBytes: 100}.withDefaults())
+	var inside []*visit
+	for i := range 3 {
+		v, err := vs.enter(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32))
+		if err != nil {
+			t.Fatal(err)
+		}
+		inside = append(inside, v)
+	}
+	for i, want := range []error{nil, nil, errFull} {
+		if err := inside[i].answer(40); !errors.Is(err, want) {
+			t.Errorf("answer %d: %v", i, err)
+		}
+	}
+	inside[0].leave()
+	if err := inside[2].answer(40); err != nil {
+		t.Error(err)
+	}
+	inside[1].leave()
+	inside[2].leave()
+	if n := vs.answers.n.Load(); n != 0 {
+		t.Errorf("%d bytes are still counted", n)
 	}
 }
