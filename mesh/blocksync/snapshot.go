@@ -63,7 +63,7 @@ func (c *Client) offers(ctx context.Context, errs *[]error) []*offer {
 	}
 	all.Wait()
 	if m := interrupted(c.cfg.Dir); m != nil {
-		ids = append(ids, "") // nobody knows any more who offered it
+		ids = append(ids, "")                                                            // nobody knows any more who offered it
 		lists = append(lists, &offer{manifest: m, peers: ids[:len(ids)-1], begun: true}) // they may have it beside their newest one
 		failed = append(failed, nil)
 	}

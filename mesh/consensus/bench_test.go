@@ -10,10 +10,23 @@ import (
 // BenchmarkFourValidators is what ordering costs: signed transactions of 105 bytes, given to every validator (as gossip
 // does), agreed on by four in one process, in memory, blocks on disk. Reported is processor time per transaction and
 // validator, making the transactions left out.
-func BenchmarkFourValidators(b *testing.B) { benchmark(b, 4) }
+func BenchmarkFourValidators(b *testing.B) { benchmark(b, 4, signed) }
 
 // BenchmarkOneValidator is the same without anybody to agree with.
-func BenchmarkOneValidator(b *testing.B) { benchmark(b, 1) }
+func BenchmarkOneValidator(b *testing.B) { benchmark(b, 1, signed) }
+
+// BenchmarkFourValidatorsUnsigned leaves out the signatures of transactions, which are most of it.
+func BenchmarkFourValidatorsUnsigned(b *testing.B) { benchmark(b, 4, unsigned) }
+
+var benchmarkKey = testKey(100)
+
+func signed(i int) []byte { return signedTx(i, benchmarkKey) }
+
+func unsigned(i int) []byte {
+	tx := signedTx(i, benchmarkKey)
+	tx[0] = 't'
+	return tx
+}
 
 func cpu() time.Duration {
 	var u syscall.Rusage
@@ -23,20 +36,20 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func benchmark(b *testing.B, n int) {
+func benchmark(b *testing.B, n int, makeTx func(int) []byte) {
 	const batch = 2000
 	net := newNetworkIn(b, b.TempDir(), n, func(c *Config) { c.BatchInterval = 50 * time.Millisecond })
 	defer net.close()
 	nodes := net.startAll()
 	ctx, cancel := context.WithTimeout(b.Context(), 5*time.Minute)
 	defer cancel()
-	i, key := 0, testKey(100)
+	i := 0
 	var used time.Duration
 	began := time.Now()
 	for b.Loop() {
 		txs := make([][]byte, batch)
 		for j := range txs {
-			txs[j] = signedTx(i, key)
+			txs[j] = makeTx(i)
 			i++
 		}
 		before := cpu()

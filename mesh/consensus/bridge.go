@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"runtime"
@@ -72,28 +71,54 @@ func (in *instance) VerifyProposal(p bft.Proposal) ([]bft.RequestInfo, error) {
 	case len(p.Header) > light.MaxHeaderBytes:
 		return nil, fmt.Errorf("%w: header of %d bytes", errProposal, len(p.Header))
 	}
-	txs, err := decodePayload(p.Payload)
+	b, err := in.batch(p.Payload)
 	if err != nil {
 		return nil, err
 	}
-	if err := binds(e.cfg.Chain, p, txs); err != nil {
+	if err := binds(e.cfg.Chain, p, b.txs); err != nil {
 		return nil, err
 	}
+	in.bound.Store(&p)
 	if same(in.own, p) { // the leader verifies what it has just made
-		return infosOf(txs), nil
+		return b.infos, nil
 	}
 	at := Place{Height: md.LatestSequence, Proposer: m.keys[m.leader(md.ViewId)], ValidatorsVersion: m.set.Version}
-	if err := e.cfg.Application.Verify(at, &ledgerv1.Block{Header: p.Header, Transactions: txs}); err != nil {
+	if err := e.cfg.Application.Verify(at, &ledgerv1.Block{Header: p.Header, Transactions: b.txs}); err != nil {
 		e.log.Warn("block refused", "height", at.Height, "proposer", at.Proposer, "err", err)
 		return nil, fmt.Errorf("%w: %w", errProposal, err)
 	}
-	return infosOf(txs), nil
+	return b.infos, nil
+}
+
+// batch is a payload as it was read.
+type batch struct {
+	payload []byte
+	txs     [][]byte
+	ids     []txID
+	infos   []bft.RequestInfo // must not be changed
+}
+
+// batch reads a payload, or remembers it: that of the block in flight is asked for at every step.
+func (in *instance) batch(payload []byte) (*batch, error) {
+	if last := in.lastBatch.Load(); last != nil && bytes.Equal(last.payload, payload) {
+		return last, nil
+	}
+	txs, err := decodePayload(payload)
+	if err != nil {
+		return nil, err
+	}
+	b := &batch{payload: payload, txs: txs, ids: idsOf(txs), infos: make([]bft.RequestInfo, len(txs))}
+	for i, id := range b.ids {
+		b.infos[i] = infoOf(id)
+	}
+	in.lastBatch.Store(b)
+	return b, nil
 }
 
 // forget takes a transaction out of the library's pool. Of blocks that were pulled the library does not do it.
 func (in *instance) forget(tx []byte) {
 	if in.ready.Load() {
-		_ = in.core.Pool.RemoveRequest(infoOf(tx)) // it may not be there
+		_ = in.core.Pool.RemoveRequest(infoOf(sha256.Sum256(tx))) // it may not be there
 	}
 }
 
@@ -108,14 +133,14 @@ func (in *instance) Deliver(p bft.Proposal, signatures []bft.Signature) bft.Reco
 	e.chain.Lock()
 	defer e.chain.Unlock()
 	md := metadataOf(p.Metadata)
-	txs, err := decodePayload(p.Payload)
+	b, err := in.batch(p.Payload)
 	if md == nil || err != nil {
 		e.giveUp(fmt.Errorf("agreed on what is no block: %w", errors.Join(errProposal, err)))
 		runtime.Goexit()
 	}
 	if md.LatestSequence > e.height.Load() {
-		block := &ledgerv1.Block{Header: p.Header, Transactions: txs}
-		if err := e.commit(block, certificateOf(p, md, signatures, e.members())); err != nil {
+		block := &ledgerv1.Block{Header: p.Header, Transactions: b.txs}
+		if err := e.commit(block, b.ids, certificateOf(p, md, signatures, e.members())); err != nil {
 			e.giveUp(err)
 			runtime.Goexit()
 		}
@@ -190,32 +215,41 @@ func (in *instance) VerifyRequest(tx []byte) (bft.RequestInfo, error) {
 	if err := in.engine.cfg.Application.Check(tx); err != nil {
 		return bft.RequestInfo{}, err
 	}
-	return infoOf(tx), nil
+	return infoOf(sha256.Sum256(tx)), nil
 }
 
-// RequestID names a transaction.
-func (in *instance) RequestID(tx []byte) bft.RequestInfo { return infoOf(tx) }
+// RequestID names a transaction. The one that is being offered it names often.
+func (in *instance) RequestID(tx []byte) bft.RequestInfo {
+	if o := in.offered.Load(); o != nil && len(tx) == len(o.tx) && len(tx) > 0 && &tx[0] == &o.tx[0] {
+		return o.info
+	}
+	return infoOf(sha256.Sum256(tx))
+}
+
+// offered is a transaction that is being offered. Nobody changes its bytes, and while it is here they are nobody else's.
+type offered struct {
+	tx   []byte
+	info bft.RequestInfo
+}
 
 // RequestsFromProposal names the transactions of a block.
 func (in *instance) RequestsFromProposal(p bft.Proposal) []bft.RequestInfo {
-	txs, err := decodePayload(p.Payload)
+	b, err := in.batch(p.Payload)
 	if err != nil {
 		return nil
 	}
-	return infosOf(txs)
+	return b.infos
 }
 
-func infoOf(tx []byte) bft.RequestInfo {
-	id := sha256.Sum256(tx)
-	return bft.RequestInfo{ID: hex.EncodeToString(id[:])}
-}
+// infoOf is a name as the library wants it: it compares names and logs them.
+func infoOf(id txID) bft.RequestInfo { return bft.RequestInfo{ID: string(id[:])} }
 
-func infosOf(txs [][]byte) []bft.RequestInfo {
-	infos := make([]bft.RequestInfo, len(txs))
+func idsOf(txs [][]byte) []txID {
+	ids := make([]txID, len(txs))
 	for i, tx := range txs {
-		infos[i] = infoOf(tx)
+		ids[i] = sha256.Sum256(tx)
 	}
-	return infos
+	return ids
 }
 
 // SignProposal votes for a block. The second argument serves leader rotation, which is off.
@@ -244,8 +278,8 @@ func (in *instance) bind(p bft.Proposal) bool {
 	if last := in.bound.Load(); last != nil && same(*last, p) {
 		return true
 	}
-	txs, err := decodePayload(p.Payload)
-	if err != nil || binds(in.engine.cfg.Chain, p, txs) != nil {
+	b, err := in.batch(p.Payload)
+	if err != nil || binds(in.engine.cfg.Chain, p, b.txs) != nil {
 		return false
 	}
 	in.bound.Store(&p)

@@ -114,7 +114,7 @@ func (e *Engine) load() error {
 		if err != nil {
 			continue // a snapshot has no blocks before it
 		}
-		e.pending.committed(b.GetBlock().GetTransactions())
+		e.pending.committed(idsOf(b.GetBlock().GetTransactions()))
 	}
 	return nil
 }
@@ -159,7 +159,7 @@ func (e *Engine) Submit(ctx context.Context, tx []byte) error {
 		return ErrClosed
 	}
 	id := sha256.Sum256(tx)
-	if e.pending.isCommitted(id) {
+	if e.pending.known(id) {
 		return nil
 	}
 	if err := e.cfg.Application.Check(tx); err != nil {
@@ -170,14 +170,15 @@ func (e *Engine) Submit(ctx context.Context, tx []byte) error {
 		return err
 	}
 	if in := e.running.Load(); in != nil {
-		in.offer(tx)
+		in.offer(id, tx)
 	}
 	return nil
 }
 
 // offer puts a transaction into the library's pool. What it cannot take now is offered again.
-func (in *instance) offer(tx []byte) {
+func (in *instance) offer(id txID, tx []byte) {
 	if in.ready.Load() {
+		in.offered.Store(&offered{tx, infoOf(id)})
 		_ = in.core.SubmitRequest(tx)
 	}
 }
@@ -300,7 +301,7 @@ func decodeFrame(frame []byte, maxTx int) (m *message, tx []byte, err error) {
 }
 
 // commit hands a certified block to the application and moves on; chain is held.
-func (e *Engine) commit(block *ledgerv1.Block, c *ledgerv1.Certificate) error {
+func (e *Engine) commit(block *ledgerv1.Block, ids []txID, c *ledgerv1.Certificate) error {
 	version := e.members().set.Version
 	if err := e.cfg.Application.Commit(block, c); err != nil {
 		return fmt.Errorf("commit height %d: %w", c.Height, err)
@@ -311,7 +312,7 @@ func (e *Engine) commit(block *ledgerv1.Block, c *ledgerv1.Certificate) error {
 	if h := e.height.Load(); h != c.Height {
 		return fmt.Errorf("commit height %d: the application is at %d", c.Height, h)
 	}
-	e.pending.committed(block.Transactions)
+	e.pending.committed(ids)
 	e.witness.sawCertificate(c, version, c.Height)
 	if e.members().set.Version != version {
 		e.meet()
@@ -347,7 +348,7 @@ func (e *Engine) accept(b *ledgerv1.CertifiedBlock) error {
 	if err := binds(e.cfg.Chain, d.Proposal, b.Block.Transactions); err != nil {
 		return fmt.Errorf("%w: %w", ErrBlock, err)
 	}
-	if err := e.commit(b.Block, e.trim(b.Certificate, m)); err != nil {
+	if err := e.commit(b.Block, idsOf(b.Block.Transactions), e.trim(b.Certificate, m)); err != nil {
 		return err
 	}
 	if in := e.running.Load(); in != nil {

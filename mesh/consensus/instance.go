@@ -32,12 +32,14 @@ type instance struct {
 	seen   uint64                       // version of the validators that the library knows; guarded by engine.chain
 	served chan struct{}                // closed when the clock of the gate has stopped
 
-	lastSent atomic.Pointer[encoded]
-	view     atomic.Uint64 // that has begun last; the library cannot be asked while it takes over other validators
-	ready    atomic.Bool   // messages may be handed over
-	dead     atomic.Bool
-	evicted  atomic.Bool
-	failure  atomic.Pointer[error]
+	lastSent  atomic.Pointer[encoded]
+	lastBatch atomic.Pointer[batch]
+	offered   atomic.Pointer[offered]
+	view      atomic.Uint64 // that has begun last; the library cannot be asked while it takes over other validators
+	ready     atomic.Bool   // messages may be handed over
+	dead      atomic.Bool
+	evicted   atomic.Bool
+	failure   atomic.Pointer[error]
 }
 
 // startInstance opens the log of votes and runs the library from the last committed block.

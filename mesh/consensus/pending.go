@@ -62,12 +62,11 @@ func (p *pending) add(ctx context.Context, id txID, tx []byte) (bool, error) {
 	}
 }
 
-func (p *pending) committed(txs [][]byte) {
+func (p *pending) committed(ids []txID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	full := len(p.byID) >= p.limit
-	for _, tx := range txs {
-		id := sha256.Sum256(tx)
+	for _, id := range ids {
 		if e := p.byID[id]; e != nil {
 			p.order.Remove(e)
 			delete(p.byID, id)
@@ -90,6 +89,15 @@ func (p *pending) committed(txs [][]byte) {
 	}
 }
 
+// known reports whether a transaction waits or was committed lately.
+func (p *pending) known(id txID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, done := p.recent[id]
+	_, waits := p.byID[id]
+	return done || waits
+}
+
 func (p *pending) isCommitted(id txID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,12 +105,12 @@ func (p *pending) isCommitted(id txID) bool {
 	return ok
 }
 
-func (p *pending) all() [][]byte {
+func (p *pending) all() []pendingTx {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	txs := make([][]byte, 0, p.order.Len())
+	txs := make([]pendingTx, 0, p.order.Len())
 	for e := p.order.Front(); e != nil; e = e.Next() {
-		txs = append(txs, e.Value.(pendingTx).tx)
+		txs = append(txs, e.Value.(pendingTx))
 	}
 	return txs
 }

@@ -165,7 +165,7 @@ func (s *supervisor) offer(in *instance) {
 		if s.e.ctx.Err() != nil {
 			return
 		}
-		in.offer(tx)
+		in.offer(tx.id, tx.tx)
 	}
 }
 

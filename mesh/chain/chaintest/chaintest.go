@@ -79,13 +79,24 @@ func (m *Maker) Transfer(from, to ed25519.PrivateKey, amount uint64) []byte {
 	}})
 }
 
+// TransferAt is Transfer for a chain that goes on without the maker and is at a height.
+func (m *Maker) TransferAt(height uint64, from, to ed25519.PrivateKey, amount uint64) []byte {
+	return m.transaction(height, from, &ledgerv1.Action{Kind: &ledgerv1.Action_Transfer{
+		Transfer: &ledgerv1.Transfer{To: Public(to), Amount: amount},
+	}})
+}
+
 // Transaction makes a signed transaction that is valid for the next hundred blocks.
 func (m *Maker) Transaction(sender ed25519.PrivateKey, actions ...*ledgerv1.Action) []byte {
+	return m.transaction(m.State.Height(), sender, actions...)
+}
+
+func (m *Maker) transaction(height uint64, sender ed25519.PrivateKey, actions ...*ledgerv1.Action) []byte {
 	m.salt++
 	salt := make([]byte, 16)
 	binary.BigEndian.PutUint64(salt, m.salt)
 	return ledger.Sign(&ledgerv1.Transaction{
-		ChainId: ChainID, Sender: Public(sender), Salt: salt, ValidUntil: m.State.Height() + 100, Actions: actions,
+		ChainId: ChainID, Sender: Public(sender), Salt: salt, ValidUntil: height + 100, Actions: actions,
 	}, sender)
 }
 
