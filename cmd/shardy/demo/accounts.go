@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -92,40 +91,54 @@ func (f *federation) settle(ctx context.Context) error {
 	})
 }
 
-// agree holds the chains of all orchestrators against each other at one height, and then believes none of them: every
-// balance is read with its proof, by a light client that knows nothing but the genesis.
+// agree waits until all orchestrators have come to one height and holds their blocks against each other. Then it believes
+// none of them: every balance is read with its proof, by a light client that knows nothing but the genesis.
 func (f *federation) agree(ctx context.Context) error {
-	for i, o := range f.operators {
-		now, err := o.client.ledger.GetLedger(ctx, &operatorv1.GetLedgerRequest{})
+	ctx, cancel := context.WithTimeoutCause(ctx, settlementWait, errors.New("the orchestrators do not come to one height"))
+	defer cancel()
+	for {
+		same, err := f.compareHeads(ctx)
 		if err != nil {
 			return err
 		}
-		if i == 0 || now.Height < f.sum.Height {
-			f.sum.Height = now.Height
+		if same {
+			break
 		}
-		f.sum.Paid += now.GetSettlement().GetPaid()
-		f.sum.Refused += now.GetSettlement().GetRefused()
-	}
-	var first []byte
-	for i, o := range f.operators {
-		b, err := o.client.ledger.GetBlock(ctx, &operatorv1.GetBlockRequest{Which: &operatorv1.GetBlockRequest_Height{Height: f.sum.Height}})
-		if err != nil {
-			return fmt.Errorf("%s: block %d: %w", o.node, f.sum.Height, err)
-		}
-		header := b.GetBlock().GetBlock().GetHeader()
-		if i == 0 {
-			h, err := light.ParseHeader(f.chain, header)
-			if err != nil {
-				return err
-			}
-			first, f.sum.StateRoot = header, hex.EncodeToString(h.State)
-		}
-		if !bytes.Equal(header, first) {
-			return fmt.Errorf("%w: %s has another block at height %d", ErrWrong, o.node, f.sum.Height)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 	f.screen.say("all %d orchestrators have the same block %d", len(f.operators), f.sum.Height)
 	return f.balances(ctx)
+}
+
+// compareHeads looks at every chain, and reports whether all are at one height. At one height there is one block.
+func (f *federation) compareHeads(ctx context.Context) (same bool, err error) {
+	f.sum.Chains, f.sum.Paid, f.sum.Refused = nil, 0, 0
+	for _, o := range f.operators {
+		now, err := o.client.ledger.GetLedger(ctx, &operatorv1.GetLedgerRequest{})
+		if err != nil {
+			return false, err
+		}
+		f.sum.Paid += now.GetSettlement().GetPaid()
+		f.sum.Refused += now.GetSettlement().GetRefused()
+		f.sum.Chains = append(f.sum.Chains, Chain{
+			Name: o.node, Role: now.GetConsensus().GetRole(), Height: now.Height, Block: hex.EncodeToString(now.Block), StateRoot: hex.EncodeToString(now.State),
+		})
+	}
+	first := f.sum.Chains[0]
+	f.sum.Height, f.sum.StateRoot = first.Height, first.StateRoot
+	for _, c := range f.sum.Chains {
+		switch {
+		case c.Height != first.Height:
+			return false, nil
+		case c.Block != first.Block || c.StateRoot != first.StateRoot:
+			return false, fmt.Errorf("%w: %s and %s have different blocks at height %d", ErrWrong, first.Name, c.Name, c.Height)
+		}
+	}
+	return true, nil
 }
 
 func (f *federation) balances(ctx context.Context) error {

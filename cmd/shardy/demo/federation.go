@@ -120,7 +120,7 @@ func (f *federation) prepare(context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		program := works[i%len(works)](f.cfg.Quick || i > 0)
+		program := works[i%len(works)](o.cfg.Quick)
 		o.pieces = []*piece{{title: fmt.Sprintf("%s of %s", program.Module(), o.node), program: program}}
 		f.operators = append(f.operators, o)
 	}
@@ -139,6 +139,8 @@ func (f *federation) newOperator(i int) (*operator, error) {
 	cfg.Log, cfg.Workers, cfg.Liars, cfg.Droppers = Embedded, 2, 0, 0
 	if i == 0 {
 		cfg.Workers, cfg.Liars = 3, 1
+	} else {
+		cfg.Quick = true
 	}
 	dir := filepath.Join(f.dir, name)
 	if _, err := os.Stat(orchestrator.LogDir(dir)); err == nil {

@@ -16,14 +16,25 @@ type FederationSummary struct {
 	DeadLettered  int      `json:"dead_lettered"`
 	WrongResults  int      `json:"wrong_results"`
 	Mismatches    int      `json:"mismatches"`
+	Replayed      int      `json:"replayed_commands"`
 	Divergences   int      `json:"divergences"`
 	Height        uint64   `json:"height"`     // of the block that was compared
 	StateRoot     string   `json:"state_root"` // of it, the same everywhere
 	Paid          uint64   `json:"paid"`       // jobs
 	Refused       uint64   `json:"refused"`    // payments and slashes
+	Chains        []Chain  `json:"chains"`
 	Accounts      []Holder `json:"accounts"`
 	Seconds       float64  `json:"seconds"`
 	DataDir       string   `json:"data_dir"`
+}
+
+// Chain is the ledger as one orchestrator has it.
+type Chain struct {
+	Name      string `json:"name"`
+	Role      string `json:"role"`
+	Height    uint64 `json:"height"`
+	Block     string `json:"block"` // hash of the header
+	StateRoot string `json:"state_root"`
 }
 
 // Holder is an account as its proof shows it. Money is in micro-units.
@@ -50,6 +61,7 @@ func (s *FederationSummary) add(o Summary) {
 	s.DeadLettered += o.DeadLettered
 	s.WrongResults += o.WrongResults
 	s.Mismatches += o.Mismatches
+	s.Replayed += o.Replayed
 	s.Divergences += o.Divergences
 }
 
@@ -82,8 +94,17 @@ func (f *federation) report() error {
 	s := f.sum
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%d orchestrators of different operators: %d jobs, %d verified, %d paid, in %.1f s.\n", s.Orchestrators, s.Jobs, s.Verified, s.Paid, s.Seconds)
-	fmt.Fprintf(&b, "Every output equals its reference. All have the same block %d with state root\n%s.\n\n", s.Height, s.StateRoot)
-	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(&b, "Every output equals its reference; %d of their own decisions were made again from the logs: %d divergences.\n\n", s.Replayed, s.Divergences)
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "orchestrator\trole\theight\tstate root")
+	for _, c := range s.Chains {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", c.Name, c.Role, c.Height, c.StateRoot)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	w = tabwriter.NewWriter(&b, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "account\tbalance\tstake\tearned\tslashed\tresults\treputation\tproven at block\t")
 	for _, h := range s.Accounts {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%.1f %%\t%d, %d signatures\t\n", h.Name, money(h.Balance), money(h.Stake), money(h.Earned), money(h.Slashed),
