@@ -14,8 +14,6 @@ import (
 type null struct {
 	*toy
 	check bool
-	took  time.Duration
-	ids   []ledger.Hash
 }
 
 func (n *null) Submit(_ context.Context, tx []byte) (ledger.Hash, error) {

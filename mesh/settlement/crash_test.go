@@ -69,6 +69,9 @@ func answerLost(sc *scene) {
 // signedUnstored fails if a transaction has left that the file does not hold.
 func signedUnstored(sc *scene) {
 	sc.t.Helper()
+	if st := sc.s.Status(); len(sc.s.road) != st.Sent {
+		sc.t.Fatalf("%d transactions on the road, the book has %d", len(sc.s.road), st.Sent)
+	}
 	for _, c := range sc.chain.pool {
 		id := c.ID()
 		s, err := open(context.Background(), sc.conf, sc.shelf, sc.now)

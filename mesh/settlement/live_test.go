@@ -215,7 +215,7 @@ func TestAnchors(t *testing.T) {
 	for name, bad := range map[string][]byte{
 		"shorter": head(keys[0], 6, 1), "another root": head(keys[0], 7, 2), "another key": head(keys[1], 9, 1), "damaged": []byte("log\n1\n"),
 	} {
-		newest = bad
+		newest, sc.s.trouble = bad, nil
 		rounds()
 		if st := sc.s.Status(); st.Anchored != 7 || transactions() != 2 || st.Err == nil || st.Refused != 0 {
 			t.Fatalf("%s: %+v in %d transactions", name, st, transactions())

@@ -277,6 +277,7 @@ func TestSkippedBlocks(t *testing.T) {
 	sc.job("j", quorum, 2, 0)
 	sc.hear(99)
 	sc.pass()
+	again := sc.chain.pool
 	for range 5 {
 		sc.chain.block()
 	}
@@ -286,9 +287,17 @@ func TestSkippedBlocks(t *testing.T) {
 	if st := sc.s.Status(); st.Paid != 0 || st.Sent != 1 || st.Height != 5 {
 		t.Fatalf("%+v", st)
 	}
+	sc.chain.pool = again // somebody repeats it: no news
+	sc.step()
+	sc.clock = sc.clock.Add(time.Minute)
+	sc.pass()
+	if st := sc.s.Status(); len(sc.s.road) != 1 || st.Sent != 1 || sc.chain.submits != 1 {
+		t.Fatalf("%+v, %d on the road, %d submitted", st, len(sc.s.road), sc.chain.submits)
+	}
 	for range 12 {
 		sc.step()
 	}
+	signedUnstored(sc)
 	sc.finish()
 	sc.payments(1)
 	if st := sc.s.Status(); st.Paid != 1 || st.Refused != 0 {
