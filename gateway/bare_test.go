@@ -61,8 +61,17 @@ func bareHandshake(c net.Conn, key ed25519.PrivateKey) error {
 	}
 }
 
-// hearBare reads the next binary message; pings are passed over.
+// hearBare reads the next message; pings are passed over.
 func hearBare(r *bufio.Reader) (*workerv1.FromOrchestrator, error) {
+	body, err := frameBare(r)
+	if err != nil {
+		return nil, err
+	}
+	return wire.DecodeFromOrchestrator(body)
+}
+
+// frameBare reads the next binary frame.
+func frameBare(r *bufio.Reader) ([]byte, error) {
 	for {
 		head := make([]byte, 2)
 		if _, err := io.ReadFull(r, head); err != nil {
@@ -81,7 +90,7 @@ func hearBare(r *bufio.Reader) (*workerv1.FromOrchestrator, error) {
 			return nil, err
 		}
 		if head[0]&0xf == 2 {
-			return wire.DecodeFromOrchestrator(body)
+			return body, nil
 		}
 	}
 }
