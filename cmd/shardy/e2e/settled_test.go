@@ -110,13 +110,14 @@ func (f *federation) judged(all []*order) {
 // goes on where it was, and every job of each is verified and paid for once.
 func TestAllOrchestratorsLosePower(t *testing.T) {
 	t.Parallel()
-	f := federate(t, charter{validators: 4, hands: 2, clients: 2})
+	f := federate(t, charter{validators: 4, hands: 2, clients: 4})
 	d := dice(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience(90*time.Second))
 	defer cancel()
 	work := f.orders(ctx, d, 12, f.operators...)
+	tr := f.traffic(100*time.Millisecond, f.operators...)
 	for range 2 {
-		f.operators[0].reaches(f.operators[0].height() + 2)
+		f.operators[0].reaches(f.operators[0].height() + 5)
 		time.Sleep(time.Duration(d.IntN(500)) * time.Millisecond) // the moment is what the dice say
 		f.kill(f.operators...)
 		begin := time.Now()
@@ -128,6 +129,7 @@ func TestAllOrchestratorsLosePower(t *testing.T) {
 			time.Since(begin).Round(10*time.Millisecond))
 	}
 	f.verified(work)
+	tr.settle(f.operators...)
 	f.paidOnce(work)
 	f.running(f.operators...)
 	f.judged(work)
@@ -141,13 +143,15 @@ func TestJobsDoNotWaitForTheLedger(t *testing.T) {
 	one, rest := f.operators[0], f.operators[1:]
 	ctx, cancel := context.WithTimeout(t.Context(), patience(60*time.Second))
 	defer cancel()
-	before := f.orders(ctx, dice(t), 2, one)
-	f.verified(before)
+	d := dice(t)
+	before := small(d, 20)
+	one.submit(one.primes(), "before", before, nil)
+	one.settled(before)
 	one.quiet()
 	f.freeze(rest...)
 	height := one.height()
 	begin := time.Now()
-	work := f.orders(ctx, dice(t), 10, one)
+	work := f.orders(ctx, d, 10, one)
 	f.verified(work)
 	took := time.Since(begin)
 	if now := one.look(); now.GetHeight() > height+1 { // one may have been on its way
@@ -158,9 +162,9 @@ func TestJobsDoNotWaitForTheLedger(t *testing.T) {
 	}
 	f.thaw(rest...)
 	begin = time.Now()
-	one.reaches(height + 2)
+	one.reaches(height + 1)
 	t.Logf("blocks went on %s after the others were thawed", time.Since(begin).Round(10*time.Millisecond))
-	work[0].tasks = append(work[0].tasks, before[0].tasks...)
+	work[0].tasks = append(work[0].tasks, before...)
 	f.paidOnce(work)
 	f.running(f.operators...)
 	f.agree(f.operators...)
