@@ -16,7 +16,7 @@
 //			title: "Thing",          // a view with a method PageTitle() string replaces it
 //			nav:   "things",         // the entry of the navigation that is lit
 //			needs: everyone,         // or staff: viewers, operators and admins, not clients
-//			live:  true,             // re-rendered when the read model moves; every: also after a time
+//			live:  true,             // re-rendered when the read model moves; chain: when the ledger does; every: also after a time
 //			view:  d.thing,          // func(context.Context, *ask) (any, error)
 //		}}
 //	}

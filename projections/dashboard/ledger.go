@@ -120,6 +120,15 @@ func microsCell(us int64) cell {
 	return when(time.UnixMicro(us))
 }
 
+// exactly shows a time on a page that stays as it is.
+func exactly(us int64) cell {
+	c := microsCell(us)
+	if us > 0 {
+		c.More = exact(time.UnixMicro(us))
+	}
+	return c
+}
+
 // nicknames are what validators call themselves, by key.
 type nicknames map[string]string
 

@@ -223,7 +223,7 @@ func blockSaying(b fullBlock) (saying, tone) {
 func blockFacts(b fullBlock, n nicknames) []fact {
 	h := b.header
 	facts := []fact{
-		{"Block time", microsCell(h.GetTimeUs())},
+		{"Block time", exactly(h.GetTimeUs())},
 		{"Proposer", accountCell(h.GetProposer(), n)},
 		{"Parent", hexCell(h.GetParent(), "")},
 		{"State root after it", hexCell(h.GetState(), "")},

@@ -40,6 +40,7 @@ func ledgerScreens(m *mint, all ledgerDeeds) [][2]string {
 		{"results", at(all.results)},
 		{"anchor", at(all.anchor)},
 		{"void", at(all.void)},
+		{"validators", at(all.validators)},
 		{"refused", at(all.refused)},
 		{"mesh", "/mesh"},
 		{"job-settled", linkJob(all.paidJob)},
@@ -63,7 +64,7 @@ func (s *scene) says(path string, wants ...string) string {
 
 var (
 	markup   = regexp.MustCompile(`<[^>]*>`)
-	plainly  = strings.NewReplacer(" .", ".", " ,", ",") // behind a link
+	plainly  = strings.NewReplacer(" .", ".", " ,", ",", " :", ":") // behind a link
 	nextLink = regexp.MustCompile(`<a href="([^"]+)" rel="next">`)
 )
 
@@ -218,7 +219,7 @@ func TestBlocks(t *testing.T) {
 	s, m, all := ledgerScene(t, nil)
 	s.page("/ledger/blocks", linkBlock(74), linkBlock(25), `rel="next"`)
 	s.page("/ledger/blocks?after=25", linkBlock(24), linkBlock(0), `rel="first"`)
-	s.says("/ledger/blocks/74", "Block 74", "Quorum verified", "3 of 4, 3 needed", "south not in it", "No transaction", "version 2")
+	s.says("/ledger/blocks/74", "Block 74", "Quorum verified", "3 of 4, 3 needed", "south not in it", "No transaction", "version 3")
 	if body := s.page("/ledger/blocks/74"); strings.Contains(body, `rel="next"`) || !strings.Contains(body, linkBlock(73)) {
 		t.Error("the last block leads on, or does not lead back")
 	}
@@ -252,6 +253,7 @@ func TestTransactionsInWords(t *testing.T) {
 	s.says(at(all.results), "has signed two results of one task", "First result", "Second result")
 	s.says(at(all.anchor), "Anchors its log at a size of 8\u202f120")
 	s.says(at(all.void), "Gives "+shortHex(public(w.workers[2]))+" its penalty back", "Approved by", "north", "east")
+	s.says(at(all.validators), "Makes version 3 of the validators: with west.", "Approved by", "south signed")
 	s.says(at(all.refused), "Insufficient balance", "Refused in block 9 at action 2 of 2", "It changed nothing but the fee", "1. Transfer ○ Undone", "2. Transfer ✕ Insufficient balance")
 	s.says(at(all.many)+"?block=14", "number 129 in it")
 	for _, path := range []string{at(all.many) + "?block=13", at(all.many) + "?block=999", "/ledger/transactions/00", at(make([]byte, 32))} {
@@ -295,6 +297,8 @@ func TestJobsAndWorkersLeadToTheLedger(t *testing.T) {
 	s, _, all := ledgerScene(t, nil)
 	s.page(linkJob(all.paidJob), "settled in block 2", linkBlock(2))
 	s.says(linkJob(all.lockedJob), "4 in escrow since block 3")
+	s.page(linkJob(all.unpaidJob), "not settled", "/ledger/transactions?job="+all.unpaidJob)
+	s.says("/", "Ledger's block 74")
 	if text := s.says(linkJob(all.openJob)); strings.Contains(text, "settled") {
 		t.Error("a job that is open speaks of its settlement")
 	}

@@ -29,7 +29,7 @@ func (k knots) GetMesh(context.Context, *operatorv1.GetMeshRequest) (*operatorv1
 // deeds on the ledger whose pages are looked at, by their ids.
 type ledgerDeeds struct {
 	settlement, slash, votes, notes, results, anchor, void, validators, refused, many []byte
-	paidJob, lockedJob, openJob                                                       string
+	paidJob, lockedJob, unpaidJob, openJob                                            string
 	liar, rich, client                                                                ed25519.PrivateKey
 }
 
@@ -55,7 +55,7 @@ func ledgerScene(t testing.TB, change func(*Deps)) (*scene, *mint, ledgerDeeds) 
 	}
 	w.work()
 	all.openJob = w.submit(nil)
-	all.paidJob, all.lockedJob = jobs[0], jobs[1]
+	all.paidJob, all.lockedJob, all.unpaidJob = jobs[0], jobs[1], jobs[3]
 	m.must(all.client, sendTo(public(w.workers[0]), 1_250_000), sendTo(public(w.workers[1]), 90_000))
 	all.settlement = m.must(own, lock(jobs[0], 10_000_000), payFor(decided(jobs[0], []ed25519.PrivateKey{w.workers[0], w.workers[6]}), 51_200))
 	m.must(own, lock(jobs[1], 4_000_000))
@@ -90,7 +90,18 @@ func ledgerScene(t testing.TB, change func(*Deps)) (*scene, *mint, ledgerDeeds) 
 	for i := range 130 {
 		crowd = append(crowd, m.tx(own, sendTo(public(seedKey(200+i)), uint64(10_000+i*i))))
 	}
-	m.add(crowd...)
+	moved, err := proto.Marshal(&ledgerv1.ValidatorChangeBody{Version: 3, Add: []*ledgerv1.Validator{{
+		Key: public(m.keys[3]), Name: "west", Peer: []byte{3}, Addresses: []string{"/dns4/west.example/tcp/7430", "/ip4/192.0.2.44/tcp/7430"},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	west := m.tx(m.keys[3], &ledgerv1.Action{Kind: &ledgerv1.Action_ValidatorSet{ValidatorSet: &ledgerv1.ValidatorChange{
+		Body: moved, Approvals: m.approve(seal.ValidatorsText(testChain, moved), 0, 2, 3),
+	}}})
+	id = west.ID()
+	all.validators = bytes.Clone(id[:])
+	m.add(append(crowd, west)...)
 	id = crowd[128].ID()
 	all.many = bytes.Clone(id[:])
 	m.absent = 2

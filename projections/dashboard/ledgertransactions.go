@@ -87,18 +87,19 @@ func (d *Dashboard) lookBack(ctx context.Context, req *operatorv1.ListTransactio
 
 // transactionTable lists transactions. Within the list of one block their place in it stands for the block.
 func transactionTable(all []*operatorv1.TransactionView, n nicknames, within bool) table {
-	t := table{Caption: "Transactions", Columns: columns("Transaction", "What", "Sender", "Block#", "Result", "When")}
+	t := table{Caption: "Transactions", Compact: true, Columns: columns("What", "Transaction~", "Sender~", "Block#~", "Result", "When~")}
 	if within {
-		t.Columns = columns("No.#", "Transaction", "What", "Sender", "Result")
+		t.Columns = columns("No.#~", "What", "Transaction~", "Sender~", "Result")
 	}
 	for _, v := range all {
 		at := linkTransaction(v.GetId(), v.GetHeight())
-		id, what, sender := hexCell(v.GetId(), at), actionsCell(v.GetBody().GetActions(), n), whose(v.GetBody().GetSender(), n)
+		what, id, sender := actionsCell(v.GetBody().GetActions(), n), hexCell(v.GetId(), at), whose(v.GetBody().GetSender(), n)
+		what.Href = at
 		if within {
-			t.add(hex.EncodeToString(v.GetId()), count(v.GetIndex()+1), id, what, sender, receiptCell(v.GetReceipt()))
+			t.add(hex.EncodeToString(v.GetId()), count(v.GetIndex()+1), what, id, sender, receiptCell(v.GetReceipt()))
 			continue
 		}
-		t.add(hex.EncodeToString(v.GetId()), id, what, sender, cell{Text: thousands(v.GetHeight()), Href: linkBlock(v.GetHeight())},
+		t.add(hex.EncodeToString(v.GetId()), what, id, sender, cell{Text: thousands(v.GetHeight()), Href: linkBlock(v.GetHeight())},
 			receiptCell(v.GetReceipt()), microsCell(v.GetTimeUs()))
 	}
 	return t
@@ -238,7 +239,7 @@ func transactionFacts(t *operatorv1.TransactionView, n nicknames) []fact {
 	return []fact{
 		{"Sender", accountCell(body.GetSender(), n)},
 		{"Block", linked(thousands(t.GetHeight()), linkBlock(t.GetHeight())).with(fmt.Sprintf("number %d in it", t.GetIndex()+1))},
-		{"Block time", microsCell(t.GetTimeUs())},
+		{"Block time", exactly(t.GetTimeUs())},
 		{"Valid until", text("block " + thousands(body.GetValidUntil()))},
 		{"Size", bytesCell(uint64(len(t.GetEncoded())))},
 		{"Salt", hexCell(body.GetSalt(), "")},

@@ -96,6 +96,9 @@ func (d *Dashboard) overviewFigures(ctx context.Context, q *ask, v *overviewView
 		v.Figures = append(v.Figures, figure{s.text, counted(n, q.Viewer.Tenants != nil), href, s.tone})
 	}
 	v.Fresh = total == 0
+	if l := d.deps.Ledger; l != nil {
+		v.Figures = append(v.Figures, figure{"Ledger's block", thousands(l.Height()), linkLedger(), toneQuiet})
+	}
 	if !v.Staff || d.deps.Figures == nil {
 		return nil
 	}
