@@ -48,7 +48,11 @@ func startAlone(t *testing.T) *alone {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := ledgerAPI{chain: n.Chain(), node: n, key: n.Key(), genesis: filepath.Join(dir, "chain", "genesis")}
+	first, err := n.Chain().At(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := ledgerAPI{chain: n.Chain(), first: first.Hash, node: n, key: n.Key(), genesis: filepath.Join(dir, "chain", "genesis")}
 	w := operatortest.StartWith(t, operator.Config{}, func(d *operator.Deps) { d.Ledger, d.Mesh = l, meshAPI(n.Mesh()) })
 	t.Cleanup(func() {
 		if err := n.Close(); err != nil {
@@ -94,6 +98,10 @@ func TestLedgerOfARealChain(t *testing.T) {
 	now, err := s.GetLedger(ctx, &operatorv1.GetLedgerRequest{})
 	if err != nil || now.Consensus.Role != "validator" || !bytes.Equal(now.Consensus.Key, s.node.Key()) || now.Accounts != 10 || now.Height < sent.Height {
 		t.Error(now, err)
+	}
+	zero, err := s.GetBlock(ctx, &operatorv1.GetBlockRequest{Which: &operatorv1.GetBlockRequest_Hash{Hash: now.Genesis}})
+	if err != nil || zero.Block.Certificate != nil || seal.HeaderHash(zero.Block.Block.Header) != ledger.Hash(now.Genesis) {
+		t.Error("the block that the chain begins with:", zero, err)
 	}
 	list, err := s.ListTransactions(ctx, &operatorv1.ListTransactionsRequest{Account: key})
 	if err != nil || len(list.Transactions) != 1 || list.Transactions[0].Height != sent.Height || list.NextPageToken != "" {

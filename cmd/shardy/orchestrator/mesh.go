@@ -12,7 +12,6 @@ import (
 
 	"github.com/shardy-network/orchestrator/actors/host"
 	"github.com/shardy-network/orchestrator/actors/settle"
-	"github.com/shardy-network/orchestrator/gateway/operator"
 	"github.com/shardy-network/orchestrator/mesh"
 	"github.com/shardy-network/orchestrator/mesh/chain"
 	"github.com/shardy-network/orchestrator/mesh/node"
@@ -179,20 +178,4 @@ func (o *Orchestrator) ledgerAPI() (ledgerAPI, error) {
 		l.settled = o.settled
 	}
 	return l, nil
-}
-
-// shownLedger is the ledger as the screens want it.
-type shownLedger struct {
-	*operator.API
-	chain *chain.Chain
-}
-
-func (s shownLedger) Height() uint64 { return s.chain.Height() }
-
-func (s shownLedger) Await(ctx context.Context, height uint64) error {
-	_, err := s.chain.Follow(height).Next(ctx)
-	if errors.Is(err, chain.ErrPruned) {
-		return nil
-	}
-	return err
 }

@@ -251,6 +251,7 @@ func (o *Orchestrator) buildAPI(ctx context.Context) error {
 	deps := operator.Deps{
 		Orchestrator: o.host, Log: o.log, Blobs: o.blobs, Catalogue: catalogue{o}, Counts: catalogue{o},
 		Trial: trial{box}, Prover: o.prover(), Public: o.pool.public, Status: o.status, Ready: o.ready,
+		Address: o.door.AddressOf,
 		Live: func(key []byte) (operator.Live, bool) {
 			credits, held, ok := o.door.Live(key)
 			return operator.Live{Credits: credits, InFlight: held}, ok

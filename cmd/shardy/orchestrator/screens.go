@@ -26,7 +26,8 @@ func (o *Orchestrator) buildScreens(context.Context) (err error) {
 		Secure:  o.cfg.SecureCookies, Version: o.cfg.Version, Node: o.cfg.Node, Logger: o.cfg.Logger,
 	}
 	if o.node != nil {
-		deps.Ledger, deps.Mesh = shownLedger{o.api, o.node.Chain()}, o.api
+		shown := ledgerScreens{o.api, o.node.Chain()}
+		deps.Ledger, deps.Mesh = shown, shown
 	}
 	if o.api.Open() == nil {
 		deps.Access = access{o.api}
