@@ -65,7 +65,7 @@ func TestReadme(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	run := exec.CommandContext(ctx, "bash", "-c", strings.NewReplacer("7420", freePort(t), "2113", freePort(t)).Replace(script.String()))
+	run := exec.CommandContext(ctx, "bash", "-c", strings.NewReplacer("7420", freePort(t), "7425", freePort(t), "7435", freePort(t), "2113", freePort(t)).Replace(script.String()))
 	run.Dir = dir
 	run.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"), "XDG_CONFIG_HOME="+dir, "SHARDY_CONTEXT=")
 	run.WaitDelay = 10 * time.Second
@@ -73,7 +73,7 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"connected", "verdict:   clean", "verified"} {
+	for _, want := range []string{"connected", "verdict:   clean", "verified", "against genesis", "verdict:       good"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in what the snippets print:\n%s", want, out)
 		}
