@@ -33,6 +33,9 @@ func TestBearersActInTheirName(t *testing.T) {
 	if _, err := api.Act(t.Context(), nil, op.JobServiceListJobsProcedure); connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Fatalf("nobody lists jobs: %v", err)
 	}
+	if _, err := api.Act(t.Context(), alice, op.LedgerServiceGetLedgerProcedure); err != nil {
+		t.Fatalf("what is open to everybody is closed to a client: %v", err)
+	}
 	ctx, err := api.Act(t.Context(), alice, op.JobServiceListJobsProcedure)
 	if err != nil {
 		t.Fatal(err)

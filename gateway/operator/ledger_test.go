@@ -191,6 +191,10 @@ func TestBlocksAreFound(t *testing.T) {
 			}
 		}
 	}
+	cached := op.NewLedgerServiceClient(operatortest.Client(""), s.URL, connect.WithHTTPGet())
+	if b, err := cached.GetBlock(t.Context(), &operatorv1.GetBlockRequest{Which: &operatorv1.GetBlockRequest_Hash{Hash: rows[9].Hash}}); err != nil || b.Block == nil {
+		t.Error("by GET:", b, err)
+	}
 	s.Ledger.Prune(40)
 	kept, err := s.ListBlocks(t.Context(), &operatorv1.ListBlocksRequest{PageSize: 100})
 	if err != nil || len(kept.Blocks) != 6 || kept.NextBefore != 0 {

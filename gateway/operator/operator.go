@@ -1,12 +1,13 @@
 // Package operator is the door for people and programs that bring work: the Connect API (gRPC, gRPC-Web and JSON over
-// HTTP from one schema), content by its hash, audits, and health.
+// HTTP from one schema), content by its hash, audits, and health; and for everybody, the ledger that is shared with other
+// orchestrators.
 //
 // It promises that nothing is answered before it is durable, that every refusal is typed (a Connect code and an
-// ErrorInfo with a reason), that a client sees its own tenants' work alone, that whoever
-// needs no token (for the ledger) can keep nobody out by flooding, and that the content of a result stays
-// hidden until its job is decided (package secrecy says what that is). Limits: it decides nothing and keeps nothing
-// (states are read from the log, lists come from the Catalogue); watches see what this process appends; the handler
-// knows no TLS, that is for whoever serves it or a proxy in front.
+// ErrorInfo with a reason), that a client sees its own tenants' work alone, that the content of a result stays hidden
+// until its job is decided (package secrecy says what that is), and that visitors, who read the ledger without a token,
+// take neither places nor time from those who have one beyond their own limits (visitors.go). Limits: it decides nothing
+// and keeps nothing (states are read from the log, lists come from the Catalogue, the ledger is behind a port); watches
+// see what this process appends; the handler knows no TLS, that is for whoever serves it or a proxy in front.
 package operator
 
 import (

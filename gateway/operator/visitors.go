@@ -16,7 +16,8 @@ import (
 )
 
 // Visitors are the limits of those who need no token, by address (an IPv4 address, a /64 of IPv6). A request costs one
-// unit and more for what it makes the server do: see the costs below. Zero numbers mean the defaults.
+// unit and more for what it makes the server do: see the costs below. This machine has more of everything, so behind a
+// proxy of its own that is not trusted to name its clients all of them share that. Zero numbers mean the defaults.
 type Visitors struct {
 	Rate            float64 // units a second and address. Default 50; negative: no limit
 	Burst           int     // units. Default 500
