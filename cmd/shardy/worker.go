@@ -41,7 +41,7 @@ type workerFlags struct {
 func (f *workerFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.server, "server", "http://127.0.0.1:7420", "the orchestrator")
-	flags.StringVar(&f.keyFile, "key-file", defaultKeyFile(), "the worker's identity; made if it is not there")
+	flags.StringVar(&f.keyFile, "key-file", cli.WorkerKeyFile(), "the worker's identity; made if it is not there")
 	flags.StringVar(&f.ownerKeyFile, "owner-key-file", "", "key of the owner of several workers")
 	flags.IntVar(&f.sandboxes, "sandboxes", runtime.GOMAXPROCS(0), "tasks run at once, each in a process of its own")
 	flags.IntVar(&f.prefetch, "prefetch", 2, "tasks held per sandbox, the running one included")
@@ -54,14 +54,6 @@ func (f *workerFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.dishonest, "dishonest", "", "for demonstrations of verification: lie (sign wrong results) or drop (cut the connection in mid-task)")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
-}
-
-func defaultKeyFile() string {
-	dir, err := os.UserConfigDir()
-	if err != nil {
-		return "shardy-worker.key"
-	}
-	return filepath.Join(dir, "shardy", "worker.key")
 }
 
 // workerCommand runs a worker; the client's verbs (list, describe, ...) hang below it.

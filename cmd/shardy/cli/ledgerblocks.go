@@ -53,14 +53,21 @@ func (a *app) ledgerTxs() *cobra.Command {
 
 // actionsText says in few words what a transaction does.
 func actionsText(t *ledgerv1.Transaction) string {
-	if len(t.GetActions()) == 0 {
-		return ""
+	actions := t.GetActions()
+	if len(actions) == 1 {
+		return actionText(actions[0])
 	}
-	text := actionText(t.Actions[0])
-	if n := len(t.Actions) - 1; n > 0 {
-		text += fmt.Sprintf(", %d more", n)
+	counts, order := map[string]int{}, []string{}
+	for _, a := range actions {
+		kind, _, _ := strings.Cut(actionText(a), " ")
+		if counts[kind]++; counts[kind] == 1 {
+			order = append(order, kind)
+		}
 	}
-	return text
+	for i, kind := range order {
+		order[i] = fmt.Sprintf("%d %s", counts[kind], kind)
+	}
+	return strings.Join(order, ", ")
 }
 
 func actionText(a *ledgerv1.Action) string {
@@ -264,7 +271,7 @@ func (a *app) showBlock(res *operatorv1.GetBlockResponse) error {
 		return a.printJSON(doc)
 	}
 	err = a.facts("block", h.Height, "hash", hexID(res.Hash), "parent", hexID(h.Parent), "state", hexID(h.State), "time", when(h.TimeUs),
-		"proposer", hexID(h.Proposer), "validators", fmt.Sprintf("version %d, %d signatures", h.ValidatorsVersion, len(res.GetBlock().GetCertificate().GetSignatures())),
+		"proposer", hexID(h.Proposer), "validators", fmt.Sprintf("version %d, %s", h.ValidatorsVersion, plural(int64(len(res.GetBlock().GetCertificate().GetSignatures())), "signature")),
 		"transactions", len(txs))
 	if err != nil || len(txs) == 0 {
 		return err

@@ -60,7 +60,7 @@ type chainReport struct {
 	Blocks       int       `json:"blocks"`
 	Transactions int       `json:"transactions"`
 	Failed       int       `json:"failed"`     // of them
-	Signatures   int       `json:"signatures"` // of transactions and certificates
+	Signatures   int       `json:"signatures"` // of transactions, of the evidence in them, and of certificates
 	Bytes        int       `json:"bytes"`
 	Seconds      float64   `json:"seconds"`
 	CPUSeconds   float64   `json:"cpu_seconds"`
@@ -147,13 +147,13 @@ func verifyChain(ctx context.Context, api *api, root *chainRoot, stand *operator
 	}
 	r.Hash, r.State = hexID(root.hash[:]), hexRoot(root.state.Root())
 	err := api.eachBlock(ctx, r.From, stand.Height, func(height uint64, res *operatorv1.GetBlockResponse) error {
-		err := check.block(height, res)
+		txs, err := check.block(height, res)
 		if bad, ok := errors.AsType[*badError](err); ok {
 			r.Bad = &badBlock{Height: height, Hash: hexID(res.GetHash()), Reason: bad.Error()}
 			return errEnough
 		}
 		if err == nil {
-			r.count(height, res)
+			r.count(height, res, txs)
 		}
 		return err
 	})
@@ -170,11 +170,13 @@ func verifyChain(ctx context.Context, api *api, root *chainRoot, stand *operator
 func hexRoot(h ledger.Hash) string { return hexID(h[:]) }
 
 // count adds a good block to the report.
-func (r *chainReport) count(height uint64, res *operatorv1.GetBlockResponse) {
+func (r *chainReport) count(height uint64, res *operatorv1.GetBlockResponse, txs []ledger.Checked) {
 	b := res.GetBlock()
-	r.Height, r.Blocks = height, r.Blocks+1
-	r.Transactions += len(b.GetBlock().GetTransactions())
-	r.Signatures += len(b.GetBlock().GetTransactions()) + len(b.GetCertificate().GetSignatures())
+	r.Height, r.Blocks, r.Transactions = height, r.Blocks+1, r.Transactions+len(txs)
+	r.Signatures += len(b.GetCertificate().GetSignatures())
+	for _, t := range txs {
+		r.Signatures += signaturesOf(t.Body())
+	}
 	r.Bytes += proto.Size(b)
 	for _, t := range res.GetReceipts() {
 		if t.GetCode() != ledgerv1.ReceiptCode_RECEIPT_CODE_OK {
@@ -188,6 +190,28 @@ func (r *chainReport) count(height uint64, res *operatorv1.GetBlockResponse) {
 	}
 }
 
+// signaturesOf is how many signatures a transaction holds: its own, and those of its evidence.
+func signaturesOf(t *ledgerv1.Transaction) int {
+	n := 1
+	for _, a := range t.GetActions() {
+		switch k := a.GetKind().(type) {
+		case *ledgerv1.Action_TaskVerified:
+			n += len(k.TaskVerified.GetDecision().GetAgreeing())
+		case *ledgerv1.Action_ConsensusMismatch:
+			n += len(k.ConsensusMismatch.GetDecision().GetAgreeing()) + len(k.ConsensusMismatch.GetDecision().GetContradicted())
+		case *ledgerv1.Action_Equivocation:
+			n += 2
+		case *ledgerv1.Action_LogAnchor:
+			n++
+		case *ledgerv1.Action_ValidatorSet:
+			n += len(k.ValidatorSet.GetApprovals())
+		case *ledgerv1.Action_VoidSlash:
+			n += len(k.VoidSlash.GetApprovals())
+		}
+	}
+	return n
+}
+
 var errEnough = errors.New("a bad block was found")
 
 // badError is what is wrong with a block.
@@ -197,35 +221,35 @@ func (e *badError) Unwrap() error { return e.error }
 
 func bad(format string, args ...any) error { return &badError{fmt.Errorf(format, args...)} }
 
-// checker verifies blocks in order.
+// checker verifies blocks in order, and returns their transactions.
 type checker interface {
-	block(height uint64, res *operatorv1.GetBlockResponse) error
+	block(height uint64, res *operatorv1.GetBlockResponse) ([]ledger.Checked, error)
 }
 
 // executing verifies like a node: it has the state before each block.
 type executing struct{ state ledger.State }
 
-func (e *executing) block(height uint64, res *operatorv1.GetBlockResponse) error {
+func (e *executing) block(height uint64, res *operatorv1.GetBlockResponse) ([]ledger.Checked, error) {
 	b := res.GetBlock().GetBlock()
 	if err := light.VerifyCertificate(b.GetHeader(), e.state.Validators(), res.GetBlock().GetCertificate()); err != nil {
-		return bad("certificate: %w", err)
+		return nil, bad("certificate: %w", err)
 	}
 	txs, err := checkAll(e.state.Chain(), b.GetTransactions())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	next, err := e.state.Verify(b.GetHeader(), txs)
 	if err != nil {
-		return &badError{err}
+		return nil, &badError{err}
 	}
 	if next.State.Height() != height {
-		return bad("it is block %d", next.State.Height())
+		return nil, bad("it is block %d", next.State.Height())
 	}
 	if err := sameReceipts(next.Receipts, res.GetReceipts()); err != nil {
-		return err
+		return nil, err
 	}
 	e.state = next.State
-	return nil
+	return txs, nil
 }
 
 // sameReceipts holds the receipts that came with a block against those that come out.
@@ -249,37 +273,38 @@ type linking struct {
 	last   []byte // header of the block before; nil at first
 }
 
-func (l *linking) block(height uint64, res *operatorv1.GetBlockResponse) error {
+func (l *linking) block(height uint64, res *operatorv1.GetBlockResponse) ([]ledger.Checked, error) {
 	b := res.GetBlock().GetBlock()
 	h, err := light.ParseHeader(l.client.Chain, b.GetHeader())
 	switch {
 	case err != nil:
-		return &badError{err}
+		return nil, &badError{err}
 	case h.Height != height:
-		return bad("it is block %d", h.Height)
+		return nil, bad("it is block %d", h.Height)
 	}
 	if parent := seal.HeaderHash(l.last); l.last != nil && !bytes.Equal(parent[:], h.Parent) {
-		return bad("its parent is %x, not %x", h.Parent, parent)
+		return nil, bad("its parent is %x, not %x", h.Parent, parent)
 	}
 	if h.ValidatorsVersion > l.client.Validators.Version {
 		if _, err := l.api.follow(l.ctx, l.client, h.ValidatorsVersion); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if _, err := l.client.Block(b.GetHeader(), res.GetBlock().GetCertificate()); err != nil {
-		return bad("certificate: %w", err)
+		return nil, bad("certificate: %w", err)
 	}
-	if _, err := checkAll(l.client.Chain, b.GetTransactions()); err != nil {
-		return err
+	txs, err := checkAll(l.client.Chain, b.GetTransactions())
+	if err != nil {
+		return nil, err
 	}
 	if got := seal.Root(b.GetTransactions()); !bytes.Equal(got[:], h.Transactions) {
-		return bad("root of transactions is %x, want %x", h.Transactions, got)
+		return nil, bad("root of transactions is %x, want %x", h.Transactions, got)
 	}
 	if got := seal.Root(ledger.EncodeReceipts(res.GetReceipts())); len(res.GetReceipts()) > 0 && !bytes.Equal(got[:], h.Results) {
-		return bad("root of results is %x, want %x", h.Results, got)
+		return nil, bad("root of results is %x, want %x", h.Results, got)
 	}
 	l.last = b.GetHeader()
-	return nil
+	return txs, nil
 }
 
 // checkAll checks the transactions of a block, on all processors.

@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 //	servelog FOLDER     the log of a data folder on a server; LOG is its address
 //	putblob FOLDER A    content in the store of a data folder that no fact names
 //	serveledger A KEY...  a ledger that begins with the genesis A, with the validators' data folders; LEDGER is its address
+//	servemesh A FOLDER  a whole orchestrator on its data folder, alone on the ledger with the genesis A; LEDGER is its address
 //	spoil A B           B is A with its last byte changed
 //
 // Files follow as "-- name --" and the text. A is a file, or stdout.
@@ -239,6 +240,8 @@ func (s *script) prepare(w []string) string {
 			keys = append(keys, key)
 		}
 		s.env["LEDGER"] = serveLedger(s.t, []byte(s.read(w[1])), keys...).url
+	case "servemesh":
+		s.env["LEDGER"] = serveMesh(s.t, []byte(s.read(w[1])), s.path(w[2]))
 	case "spoil":
 		data := []byte(s.read(w[1]))
 		data[len(data)-1] ^= 1
