@@ -168,6 +168,7 @@ type register struct {
 	height  map[ledger.Hash]uint64
 	paid    map[string]int // times that a job was paid for, by orchestrator and job
 	slashed map[string]int
+	accused int // of equivocation, with evidence that stood
 	refused map[ledgerv1.ReceiptCode]int
 }
 
@@ -216,6 +217,9 @@ func (r *register) add(height uint64, encoded []byte, receipt *ledgerv1.Receipt)
 	for _, a := range body.Actions {
 		if s := a.GetTaskVerified(); s != nil {
 			r.paid[deed(body.Sender, s.Decision.Job)]++
+		}
+		if a.GetEquivocation() != nil {
+			r.accused++
 		}
 		if s := a.GetConsensusMismatch(); s != nil {
 			r.slashed[deed(body.Sender, s.Decision.Job)]++

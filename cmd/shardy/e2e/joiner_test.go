@@ -155,3 +155,41 @@ func sameRoot(f *federation) {
 		})
 	}
 }
+
+// TestAnOrchestratorJoinsBySnapshot has orchestrators forget their oldest blocks. Who joins then, with nothing but the
+// genesis, takes a snapshot, although the validators have changed since, and ends with the same state.
+func TestAnOrchestratorJoinsBySnapshot(t *testing.T) {
+	t.Parallel()
+	f := found(t, charter{validators: 4, clients: 4, outsiders: []string{"joiner"}, flags: []string{
+		"--mesh-snapshot-blocks", "8", "--mesh-keep-blocks", "8", "--mesh-segment-bytes", "4096",
+	}})
+	old, joiner := f.operators[:4], f.operators[4]
+	f.launch(old...)
+	f.live(old...)
+	tr := f.traffic(50*time.Millisecond, old...)
+	renamed := &ledgerv1.ValidatorChangeBody{Version: 2, Add: []*ledgerv1.Validator{{Key: old[3].public(), Name: "renamed"}}}
+	f.done(old[0], f.clients[0], f.change(renamed, old[:3]...))
+	f.seats(2, 4, old...)
+	changed := old[0].height()
+	for _, o := range old {
+		o.poll(o.name+" has forgotten the change", func() bool { return o.look().GetLowHeight() > changed })
+	}
+	begin := time.Now()
+	f.launch(joiner)
+	height := old[0].height()
+	joiner.reaches(height)
+	now := joiner.look()
+	t.Logf("the joiner is at block %d %s after its start; it has blocks from %d, the others from %d", now.Height,
+		time.Since(begin).Round(10*time.Millisecond), now.LowHeight, old[0].look().LowHeight)
+	if now.LowHeight <= changed {
+		t.Errorf("the joiner has block %d, which nobody keeps", now.LowHeight)
+	}
+	joiner.reaches(height + 20) // it goes on by blocks
+	f.kill(joiner)
+	f.launch(joiner) // and from its folder
+	joiner.reaches(old[0].height())
+	tr.end()
+	f.running(f.operators...)
+	sameRoot(f)
+	f.agree(f.operators...)
+}
