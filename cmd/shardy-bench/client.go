@@ -33,6 +33,7 @@ type client struct {
 	modules operatorv1connect.ModuleServiceClient
 	system  operatorv1connect.SystemServiceClient
 	events  operatorv1connect.EventServiceClient
+	ledger  operatorv1connect.LedgerServiceClient
 	spec    *eventv1.JobSpec // of every job; the payload becomes its input
 
 	verified func(j *job, at int64)
@@ -66,6 +67,7 @@ func newClient(address string) *client {
 		modules: operatorv1connect.NewModuleServiceClient(web, base, plain),
 		system:  operatorv1connect.NewSystemServiceClient(web, base, plain),
 		events:  operatorv1connect.NewEventServiceClient(web, base, plain),
+		ledger:  operatorv1connect.NewLedgerServiceClient(web, base, plain),
 		known:   make(map[string]*job),
 		early:   make(map[string]early),
 	}

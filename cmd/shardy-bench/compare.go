@@ -15,6 +15,36 @@ import (
 
 var errNoFigures = errors.New("no figures")
 
+// againstMesh is what -compare says to compare a server without a ledger with one that has one.
+const againstMesh = "mesh"
+
+// compareMesh runs this program without and with a ledger in turn (A B A B), so that both see the same machine, and prints
+// every line and the median ratio over the pairs.
+func compareMesh(ctx context.Context, cfg config, out io.Writer) error {
+	var speed, cost []float64
+	for range cfg.pairs {
+		var pair [2]figures
+		for mesh := range pair {
+			one := cfg
+			one.mesh = mesh
+			f, err := measure(ctx, one)
+			if err == nil {
+				err = f.print(out)
+			}
+			if err != nil {
+				return err
+			}
+			pair[mesh] = f
+		}
+		speed = append(speed, ratio(pair[1].number("jobs_per_s"), pair[0].number("jobs_per_s")))
+		cost = append(cost, ratio(pair[1].number("cpu_server_s_per_1k"), pair[0].number("cpu_server_s_per_1k")))
+	}
+	return figures{
+		"pairs": cfg.pairs, "mode": cfg.mode, "variant": cfg.label(),
+		"mesh_to_none_jobs_per_s": round(median(speed), 3), "mesh_to_none_server_cpu": round(median(cost), 3),
+	}.print(out)
+}
+
 // compare runs the ceiling of the peers' harness and this program in turn (A B A B), so that both see the same machine,
 // and prints every line and the median ratio over the pairs.
 func compare(ctx context.Context, cfg config, out io.Writer) error {

@@ -24,6 +24,8 @@ type config struct {
 	keep    bool
 	data    string
 	attest  bool
+	mesh    int
+	share   float64
 	agents  int
 	profile string
 	compare string
@@ -60,9 +62,11 @@ func (c *config) flags(out io.Writer) *flag.FlagSet {
 	f.BoolVar(&c.keep, "keep", false, "keep the data folder")
 	f.StringVar(&c.data, "data", "data", "folder under which the run's data folder is made")
 	f.BoolVar(&c.attest, "attest", true, "require a signature on every result")
+	f.IntVar(&c.mesh, "mesh", 0, "1: the server has a ledger, is its only validator, and pays for every verified job; 0: it has none")
+	f.Float64Var(&c.share, "share", 0, "mesh: the part of the processors that settling may take; 0: the server's default")
 	f.IntVar(&c.agents, "agents", 4, "connections of each worker process")
 	f.StringVar(&c.profile, "profile", "", "folder for profiles of the server: CPU and allocations of the measured window, of idle the heap")
-	f.StringVar(&c.compare, "compare", "", "path of the harness's ceiling: runs it and this program in turn")
+	f.StringVar(&c.compare, "compare", "", "path of the harness's ceiling: runs it and this program in turn; \"mesh\": runs this program without and with -mesh 1 in turn")
 	f.IntVar(&c.pairs, "pairs", 2, "compare: number of pairs")
 	f.IntVar(&c.n, "n", 15_000, "idle: connections; reassign: sockets to drop")
 	f.IntVar(&c.open, "open", 100_000, "restart: open jobs")
@@ -97,6 +101,8 @@ func (c *config) validate() error {
 		"window": c.window < 1 || c.window > 100_000,
 		"rate":   c.rate <= 0 || c.rate > 1e6,
 		"warm":   c.warm < 0, "dur": c.dur <= 0, "drain": c.drain < 0,
+		"mesh":   c.mesh < 0 || c.mesh > 1,
+		"share":  c.share != 0 && !(c.share >= 0.01 && c.share <= 1),
 		"agents": c.agents < 1 || c.agents > 1000,
 		"pairs":  c.pairs < 1,
 		"n":      c.n < 1 || c.mode == "idle" && c.n < c.procs, "open": c.open < 1, "procs": c.procs < 1,
@@ -114,5 +120,9 @@ func (c *config) label() string {
 	if c.variant != "" {
 		return c.variant
 	}
-	return "attest-" + strconv.FormatBool(c.attest)
+	label := "attest-" + strconv.FormatBool(c.attest)
+	if c.mesh > 0 {
+		label += " mesh"
+	}
+	return label
 }

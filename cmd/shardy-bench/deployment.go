@@ -71,7 +71,8 @@ func (d *deployment) data() string { return filepath.Join(d.dir, "server") }
 func (d *deployment) startServer(ctx context.Context) error {
 	var err error
 	d.server, err = spawn(roleServer, filepath.Join(d.dir, "server.log"), "-role", roleServer,
-		"-addr", d.addr, "-dir", d.data(), "-attest="+strconv.FormatBool(d.cfg.attest))
+		"-addr", d.addr, "-dir", d.data(), "-attest="+strconv.FormatBool(d.cfg.attest),
+		"-mesh", strconv.Itoa(d.cfg.mesh), "-share", strconv.FormatFloat(d.cfg.share, 'f', -1, 64))
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -90,6 +91,7 @@ func TestRun(t *testing.T) {
 	for _, args := range [][]string{
 		{"-mode", "sat", "-window", "64"},
 		{"-mode", "open", "-rate", "100", "-attest=false"},
+		{"-mode", "sat", "-window", "64", "-mesh", "1", "-share", "1"},
 		{"-mode", "replay", "-window", "64"},
 		{"-mode", "idle", "-n", "40", "-procs", "2"},
 		{"-mode", "reassign", "-n", "4", "-rate", "50"},
@@ -113,6 +115,9 @@ func TestRun(t *testing.T) {
 				t.Errorf("%v verdicts came twice", n)
 			}
 			check(t, args[1], f)
+			if n, _ := f["settled"].(float64); slices.Contains(args, "-mesh") && n <= 0 {
+				t.Errorf("%v jobs were paid for", f["settled"])
+			}
 		})
 	}
 }

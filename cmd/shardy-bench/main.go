@@ -57,6 +57,9 @@ func run(ctx context.Context, cfg config, out io.Writer) error {
 	default:
 		return fmt.Errorf("%w: -role", errFlag)
 	}
+	if cfg.compare == againstMesh {
+		return compareMesh(ctx, cfg, out)
+	}
 	if cfg.compare != "" {
 		return compare(ctx, cfg, out)
 	}

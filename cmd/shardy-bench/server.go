@@ -39,7 +39,13 @@ func rules(attest bool) *eventv1.Policy {
 func serve(ctx context.Context, cfg config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	o, err := orchestrator.New(ctx, orchestrator.Config{DataDir: cfg.dir, Listen: cfg.addr, Policy: rules(cfg.attest), Version: "shardy-bench"})
+	mesh, err := meshOf(cfg)
+	if err != nil {
+		return err
+	}
+	o, err := orchestrator.New(ctx, orchestrator.Config{
+		DataDir: cfg.dir, Listen: cfg.addr, Policy: rules(cfg.attest), Version: "shardy-bench", Mesh: mesh,
+	})
 	if err != nil {
 		return err
 	}

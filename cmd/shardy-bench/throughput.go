@@ -88,11 +88,19 @@ func (d *deployment) window(ctx context.Context, l *load) (figures, error) {
 	if err := d.startProfile(ctx); err != nil {
 		return nil, err
 	}
+	paid, err := d.settled(ctx)
+	if err != nil {
+		return nil, err
+	}
 	before, m0, from := d.meter.usage(), readMachine(), time.Now().UnixNano()
 	if err := pause(ctx, d.cfg.dur); err != nil {
 		return nil, err
 	}
 	to, m1, after := time.Now().UnixNano(), readMachine(), d.meter.usage()
+	paidAfter, err := d.settled(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := d.stopProfile(ctx); err != nil {
 		return nil, err
 	}
@@ -103,6 +111,7 @@ func (d *deployment) window(ctx context.Context, l *load) (figures, error) {
 	jobs, _ := l.latencies(from, to, false)
 	f["dur_s"], f["jobs"], f["jobs_per_s"] = round(seconds, 2), jobs, round(float64(jobs)/seconds, 1)
 	f.costs(before, after, m0, m1, jobs, seconds)
+	f.settlement(paid, paidAfter, seconds)
 	return f, nil
 }
 
