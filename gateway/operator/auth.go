@@ -102,8 +102,8 @@ func (g *guard) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, h h
 	c, err := g.identify(h)
 	if v := visitOf(ctx); v != nil && procedures[spec.Procedure]&byAnyone != 0 {
 		if err != nil || g.open != nil {
-			if !v.from.spend(1) {
-				return nil, toConnect(errAddress)
+			if err := v.from.spend(1); err != nil {
+				return nil, toConnect(err)
 			}
 			return withCaller(ctx, cmp.Or(c, nobody)), nil
 		}

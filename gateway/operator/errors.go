@@ -8,6 +8,7 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/host"
@@ -211,8 +212,15 @@ func toConnect(err error) error {
 		slog.Error("operator request failed", "reason", reason, "error", err)
 		err = errors.New("internal error: the server's log has the cause")
 	}
+	fast, _ := errors.AsType[*tooFast](err)
 	out := connect.NewError(code, err)
 	if d, derr := connect.NewErrorDetail(info); derr == nil {
+		out.AddDetail(d)
+	}
+	if fast == nil {
+		return out
+	}
+	if d, derr := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(fast.wait)}); derr == nil {
 		out.AddDetail(d)
 	}
 	return out

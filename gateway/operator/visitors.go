@@ -69,9 +69,19 @@ type visitor struct {
 	waits    *counter
 }
 
+// tooFast refuses an address that has spent its allowance, and says when it has enough again.
+type tooFast struct{ wait time.Duration }
+
+func (e *tooFast) Error() string { return errAddress.Error() }
+func (e *tooFast) Unwrap() error { return errAddress }
+
 // spend takes units from the allowance, if it has as many.
-func (v *visitor) spend(units int) bool {
-	return v.limit == nil || v.limit.AllowN(time.Now(), min(units, v.burst))
+func (v *visitor) spend(units int) error {
+	if units = min(units, v.burst); v.limit == nil || v.limit.AllowN(time.Now(), units) {
+		return nil
+	}
+	missing := float64(units) - v.limit.Tokens()
+	return &tooFast{time.Duration(max(missing, 0) / float64(v.limit.Limit()) * float64(time.Second))}
 }
 
 // pay takes units for what was done already, whether there are as many or not. A nil visitor is no visitor.

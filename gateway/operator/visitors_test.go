@@ -10,6 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+
 	"github.com/shardy-network/orchestrator/actors/ledger"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 )
@@ -44,7 +47,7 @@ func TestFullTableOfVisitors(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer v.leave()
-			v.from.spend(5)
+			_ = v.from.spend(5)
 			return v.from
 		}
 		for i := range maxVisitors {
@@ -224,4 +227,38 @@ func TestAnswersOnTheirWayAreBounded(t *testing.T) {
 	if n := vs.answers.n.Load(); n != 0 {
 		t.Errorf("%d bytes are still counted", n)
 	}
+}
+
+// TestWhenToComeBack: a refusal says after how long the next request will be let in, whatever was paid since.
+func TestWhenToComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVisitors(Visitors{Rate: 4, Burst: 10}.withDefaults()).newVisitor(false)
+		for range 10 {
+			if err := v.spend(1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		v.pay(7)
+		refused, ok := errors.AsType[*connect.Error](toConnect(v.spend(1)))
+		if !ok || refused.Code() != connect.CodeResourceExhausted {
+			t.Fatal(refused)
+		}
+		var wait time.Duration
+		for _, d := range refused.Details() {
+			m, err := d.Value()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r, ok := m.(*errdetails.RetryInfo); ok {
+				wait = r.RetryDelay.AsDuration()
+			}
+		}
+		if wait != 2*time.Second {
+			t.Errorf("the client is told to come back after %s, want 2s", wait)
+		}
+		time.Sleep(wait)
+		if err := v.spend(1); err != nil {
+			t.Error(err)
+		}
+	})
 }
