@@ -59,7 +59,7 @@ func (d *Dashboard) ledger(ctx context.Context, q *ask) (any, error) {
 		{Name: "Height", Value: thousands(now.GetHeight()), Href: linkBlocks()},
 		{Name: "Accounts", Value: thousands(now.GetAccounts()), Href: linkAccounts()},
 		{Name: "Validators", Value: thousands(len(now.GetValidators().GetValidators())), Href: linkLedger() + "#validators"},
-		{Name: "Pending here", Value: thousands(now.GetConsensus().GetPending()), Href: linkTransactions(), Tone: toneRunning},
+		{Name: "Pending here", Value: thousands(now.GetConsensus().GetPending()), Href: linkTransactions()},
 	}
 	v.settlement(now.GetSettlement())
 	return v, nil

@@ -155,9 +155,18 @@ func first(all []string) string {
 	return all[0]
 }
 
+// shortPeer is the end of a peer id: they all begin alike.
+func shortPeer(id string) string {
+	if id = plain(id); len(id) > 10 && domID(id) == id {
+		return "…" + id[len(id)-8:]
+	}
+	return clip(id, 14)
+}
+
 // peerName shows a peer by the name that it gives itself, and by its id.
 func peerName(p *operatorv1.MeshPeer) cell {
 	c := idCell(p.GetPeer(), "")
+	c.Text = shortPeer(p.GetPeer())
 	part := "observer"
 	if p.GetValidator() {
 		part = "validator"
