@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/shardy-network/orchestrator/actors/ledger"
 	"github.com/shardy-network/orchestrator/actors/proof"
 	"github.com/shardy-network/orchestrator/cmd/shardy/receipts"
 	"github.com/shardy-network/orchestrator/gateway/operator"
@@ -311,4 +314,50 @@ func TestReceiptsOfPrunedBlocks(t *testing.T) {
 	if got["same"].Verdict != "unknown" || got["different"].Verdict != "contradicted" || got["same"].Height != 1 {
 		t.Fatalf("%+v", got)
 	}
+}
+
+// What the state has forgotten is found among the transactions.
+func TestReceiptsOfForgottenSettlements(t *testing.T) {
+	c := newCheated(t)
+	g, err := ledger.ParseGenesis(chaintest.New(t, 4, 8).Genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Params.EvidenceBlocks, g.Params.UnbondingBlocks, g.Params.WindowBlocks, g.Params.ClaimBlocks, g.Params.AppealBlocks = 3, 4, 200, 2, 2
+	encoded, err := proto.Marshal(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := serveLedger(t, encoded, chaintest.Key(0), chaintest.Key(1), chaintest.Key(2), chaintest.Key(3))
+	if err := os.WriteFile(c.genesis, encoded, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.url = w.url
+	c.recorded(0, agreed, true, "old", "older", "open")
+	for _, job := range []string{"older", "old"} {
+		w.grow(w.m.Transaction(chaintest.Key(0),
+			&ledgerv1.Action{Kind: &ledgerv1.Action_JobEscrow{JobEscrow: &ledgerv1.JobEscrow{Job: job, Amount: 1_000_000}}},
+			&ledgerv1.Action{Kind: &ledgerv1.Action_TaskVerified{TaskVerified: &ledgerv1.Settlement{
+				Decision: decision(job, 0, chaintest.Key(1003)), Price: 7,
+			}}}))
+		for range 6 {
+			w.grow(w.m.Transfer(chaintest.Key(1001), chaintest.Key(1002), 1))
+		}
+	}
+	if w.m.State.Settled(chaintest.Public(chaintest.Key(0)), "old") != nil {
+		t.Fatal("the state still remembers it")
+	}
+	got := c.checked(exitFailed)
+	if got["old"].Verdict != "cheated" || got["old"].Height != 8 || got["older"].Verdict != "cheated" || got["open"].Verdict != "open" ||
+		got["open"].Proven || !got["old"].Proven {
+		t.Fatalf("%+v", got)
+	}
+	// Blocks that were tampered with prove nothing, whoever hands them out.
+	w.spoil = func(_ uint64, b *operator.LedgerBlock) {
+		b.Receipts[0].Code = ledgerv1.ReceiptCode_RECEIPT_CODE_EXPIRED
+	}
+	c.shardy(exitRefused, "--receipts-dir", c.dir+"/kept", "--genesis", c.genesis, "--check")
+	w.spoil = nil
+	w.lie = func(p *ledgerv1.TrieProof) { p.Value = []byte("no") }
+	c.shardy(exitRefused, "--receipts-dir", c.dir+"/kept", "--genesis", c.genesis, "--check")
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -121,11 +120,13 @@ func (x *examiner) find(ctx context.Context, r *receiptRow) (height uint64, err 
 	if err != nil {
 		return 0, err
 	}
-	r.Check = &receiptResult{Verdict: verdictOpen, Proven: true, AsOf: h.header.Height}
+	r.Check = &receiptResult{Verdict: verdictOpen, AsOf: h.header.Height}
 	settled, _ := h.value.(*ledgerv1.Settled)
-	if settled == nil {
+	if settled == nil { // what was settled long ago is forgotten
+		r.Check.Proven = h.header.Height <= x.root.state.Params().EvidenceBlocks
 		return 0, nil
 	}
+	r.Check.Proven = true
 	r.Check.Height, r.Check.Checksum, r.Check.Verdict = settled.Height, hexID(settled.Checksum), verdictUnknown
 	return settled.Height, nil
 }
@@ -253,19 +254,41 @@ func (x *examiner) search(ctx context.Context, open []*receiptRow) error {
 		req := &operatorv1.ListTransactionsRequest{Account: []byte(who)}
 		err := x.transactions(ctx, req, func(v *operatorv1.TransactionView) (bool, error) {
 			for _, action := range v.GetBody().GetActions() {
-				at := jobOf{who, action.GetTaskVerified().GetDecision().GetJob()}
-				if action.GetTaskVerified() == nil || v.GetReceipt().GetCode() != ledgerv1.ReceiptCode_RECEIPT_CODE_OK {
+				if action.GetTaskVerified() == nil {
 					continue
 				}
-				for _, r := range wanted[at] {
-					if err := x.judge(ctx, r, v.Height); err != nil {
-						return false, err
-					}
+				at := jobOf{who, action.GetTaskVerified().GetDecision().GetJob()}
+				if err := x.judgeAll(ctx, wanted[at], at, v.Height); err != nil {
+					return false, err
 				}
 			}
 			return v.TimeUs > since-clockSkew.Microseconds(), nil
 		})
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judgeAll judges receipts by a block that is said to settle their job. Whether it was carried out, the block says.
+func (x *examiner) judgeAll(ctx context.Context, rows []*receiptRow, at jobOf, height uint64) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	b, err := x.block(ctx, height)
+	if err != nil {
+		return err
+	}
+	if b == nil {
+		return nil
+	}
+	if _, ok := b.settled[at]; !ok {
+		return nil
+	}
+	for _, r := range rows {
+		r.Check.Proven = true
+		if err := x.judge(ctx, r, height); err != nil {
 			return err
 		}
 	}
@@ -279,27 +302,33 @@ const clockSkew = time.Hour
 func (x *examiner) slashed(ctx context.Context, r *receiptRow, settled uint64) error {
 	req := &operatorv1.ListTransactionsRequest{Account: r.kept.Worker, Job: r.Job}
 	return x.transactions(ctx, req, func(v *operatorv1.TransactionView) (bool, error) {
-		hit := v.GetReceipt().GetCode() == ledgerv1.ReceiptCode_RECEIPT_CODE_OK && bytes.Equal(v.GetBody().GetSender(), r.kept.Orchestrator) &&
-			slices.ContainsFunc(v.GetBody().GetActions(), func(action *ledgerv1.Action) bool {
-				d := action.GetConsensusMismatch().GetDecision()
-				return d.GetJob() == r.Job && slices.ContainsFunc(d.GetContradicted(), func(c *ledgerv1.Result) bool {
-					return bytes.Equal(c.GetWorker(), r.kept.Worker)
-				})
-			})
-		if hit {
-			b, err := x.block(ctx, v.Height)
-			if err != nil {
-				return false, err
-			}
-			if b != nil && int(v.Index) < len(b.Block.GetBlock().GetTransactions()) {
-				t, err := openTransaction(b.Block.Block.Transactions[v.Index])
-				if err != nil || !bytes.Equal(t.id[:], v.Id) {
-					return false, errors.Join(err, fmt.Errorf("%w: transaction %x is not in block %d", ledger.ErrBlock, v.Id, v.Height))
-				}
-			}
-			r.Check.Verdict, r.Check.Slash, r.Check.Proven = verdictSlashed, hexID(v.Id), b != nil
+		if !r.punishedBy(v.GetBody()) {
+			return v.Height > settled, nil
 		}
-		return !hit && v.Height > settled, nil
+		b, err := x.block(ctx, v.Height)
+		if err != nil || b == nil {
+			return true, err
+		}
+		txs := b.Block.GetBlock().GetTransactions() // the view says what it likes; the block is signed
+		if int(v.Index) >= len(txs) || b.Results[v.Index].GetCode() != ledgerv1.ReceiptCode_RECEIPT_CODE_OK {
+			return v.Height > settled, nil
+		}
+		t, err := openTransaction(txs[v.Index])
+		if err != nil || !r.punishedBy(t.body) {
+			return v.Height > settled, err
+		}
+		r.Check.Verdict, r.Check.Slash = verdictSlashed, hexID(t.id[:])
+		return false, nil
+	})
+}
+
+// punishedBy reports whether a transaction of the receipt's orchestrator punishes its worker for its job.
+func (r *receiptRow) punishedBy(t *ledgerv1.Transaction) bool {
+	return bytes.Equal(t.GetSender(), r.kept.Orchestrator) && slices.ContainsFunc(t.GetActions(), func(action *ledgerv1.Action) bool {
+		d := action.GetConsensusMismatch().GetDecision()
+		return d.GetJob() == r.Job && slices.ContainsFunc(d.GetContradicted(), func(c *ledgerv1.Result) bool {
+			return bytes.Equal(c.GetWorker(), r.kept.Worker)
+		})
 	})
 }
 
