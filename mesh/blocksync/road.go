@@ -4,30 +4,75 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/shardy-network/orchestrator/actors/ledger/light"
 	"github.com/shardy-network/orchestrator/mesh/chain"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 )
 
+// roadsAtOnce is how many peers are asked at once for changes of validators: one that drips keeps few others waiting.
+const roadsAtOnce = 4
+
+// roads are those that led to the validators of an offer. They are only read.
+type roads struct {
+	mu  sync.Mutex
+	all []*chain.Road
+}
+
+func (r *roads) add(road *chain.Road) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, road)
+}
+
+func (r *roads) list() []*chain.Road {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.all)
+}
+
+// accreditAll is accredit of every offer that was made, the first one first: it mostly leads to all others.
+func (c *Client) accreditAll(ctx context.Context, offers []*offer, failed []error) {
+	var known roads
+	var all errgroup.Group
+	all.SetLimit(roadsAtOnce)
+	first := true
+	for i, o := range offers {
+		switch {
+		case failed[i] != nil:
+		case first:
+			first, failed[i] = false, c.accredit(ctx, o, &known)
+		default:
+			all.Go(func() error {
+				failed[i] = c.accredit(ctx, o, &known)
+				return nil
+			})
+		}
+	}
+	_ = all.Wait() // each has its own error
+}
+
 // accredit finds out whether an offer is of validators that are known, or that a road leads to: one that was found before,
 // or one of those who make the offer. A peer whose own road contradicts its own offer lies.
-func (c *Client) accredit(ctx context.Context, o *offer, roads *[]*chain.Road) (err error) {
+func (c *Client) accredit(ctx context.Context, o *offer, known *roads) (err error) {
 	o.height, err = c.usable(o.manifest, c.chain.Road())
 	header, bad := light.ParseHeader(c.chain.ID(), o.manifest.GetBlock().GetBlock().GetHeader())
-	known := c.chain.Validators().GetVersion()
+	here := c.chain.Validators().GetVersion()
 	switch {
 	case bad != nil || err != nil && !errors.Is(err, chain.ErrTrust):
 		c.judgeOffer(ctx, o, err)
 		return err
-	case err == nil && header.ValidatorsVersion == known:
+	case err == nil && header.ValidatorsVersion == here:
 		return nil
-	case header.ValidatorsVersion < known || header.Height <= c.chain.Height():
+	case header.ValidatorsVersion < here || header.Height <= c.chain.Height():
 		return fmt.Errorf("%w: its snapshot of %d is older than the chain", ErrNotThere, header.Height)
 	}
-	for _, r := range *roads {
+	for _, r := range known.list() {
 		if h, bad := c.usable(o.manifest, r); bad == nil {
 			o.road, o.height = r, h
 			return nil
@@ -39,7 +84,7 @@ func (c *Client) accredit(ctx context.Context, o *offer, roads *[]*chain.Road) (
 		if bad == nil {
 			h, contradiction := c.usable(o.manifest, road)
 			if bad = contradiction; bad == nil {
-				*roads = append(*roads, road)
+				known.add(road)
 				o.road, o.height = road, h
 				return nil
 			}
@@ -68,7 +113,7 @@ func (c *Client) judgeOffer(ctx context.Context, o *offer, err error) {
 
 // road follows what a peer proves of how the validators changed, from those of the chain to those of a version.
 func (c *Client) road(ctx context.Context, id peer.ID, version uint64) (*chain.Road, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*c.cfg.Patience.Total) // however many changes there are, and however slowly they come
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Patience.Total) // however many changes there are, and however slowly they come
 	defer cancel()
 	road := c.chain.Road()
 	for busy := 0; road.Version() < version; {

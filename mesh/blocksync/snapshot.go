@@ -67,18 +67,14 @@ func (c *Client) offers(ctx context.Context, errs *[]error) []*offer {
 		lists = append(lists, &offer{manifest: m, peers: ids[:len(ids)-1], begun: true}) // they may have it beside their newest one
 		failed = append(failed, nil)
 	}
+	c.accreditAll(ctx, lists, failed)
 	found := map[[32]byte]*offer{}
-	var roads []*chain.Road
 	for i, o := range lists {
-		err := failed[i]
-		if err == nil {
-			err = c.accredit(ctx, o, &roads)
-		}
 		switch {
-		case err == nil:
+		case failed[i] == nil:
 			merge(found, o)
 		case ids[i] != "":
-			*errs = append(*errs, fmt.Errorf("%s: %w", ids[i], err))
+			*errs = append(*errs, fmt.Errorf("%s: %w", ids[i], failed[i]))
 		}
 	}
 	_, faults := c.validators()

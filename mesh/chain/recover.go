@@ -45,7 +45,26 @@ func (c *Chain) open() error {
 	if err := c.replay(v); err != nil {
 		return err
 	}
+	if err := c.trusting(); err != nil {
+		return err
+	}
 	return c.changes.forget(c.Height() + 1)
+}
+
+// trusting refuses a folder that holds another block than the trusted one at its height.
+func (c *Chain) trusting() error {
+	t := c.cfg.Trusted
+	if t.Height == 0 || t.Height > c.Height() {
+		return nil
+	}
+	there, err := c.At(t.Height)
+	if err != nil {
+		return nil // pruned: nothing can be said
+	}
+	if _, err := t.vouches(t.Height, there.Hash); err != nil {
+		return fmt.Errorf("%w: %w", ErrFork, err)
+	}
+	return nil
 }
 
 func (c *Chain) openChanges() (err error) {

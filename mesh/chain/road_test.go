@@ -176,7 +176,8 @@ func TestOldKeys(t *testing.T) {
 	byRight, good, goodChunk := accepted(t, right)
 	byWrong, bad, badChunk := accepted(t, wrong)
 
-	misled := open(t, Config{Dir: t.TempDir(), Genesis: right.Genesis})
+	dir := t.TempDir()
+	misled := open(t, Config{Dir: dir, Genesis: right.Genesis})
 	if err := misled.Install(bad, road(t, misled, byWrong, 2), badChunk); err != nil {
 		t.Fatalf("what cannot be told apart: %v", err)
 	}
@@ -185,6 +186,11 @@ func TestOldKeys(t *testing.T) {
 	}
 	head := right.State.Head()
 	trusted := Trusted{Height: right.State.Height(), Hash: head[:]}
+	shut(t, misled)
+	if c, err := Open(Config{Dir: dir, Trusted: Trusted{Height: bad.Block.Certificate.Height, Hash: head[:]}}); !errors.Is(err, ErrFork) {
+		shut(t, c)
+		t.Fatalf("a folder that has another block than the trusted one: %v", err)
+	}
 	c := open(t, Config{Dir: t.TempDir(), Genesis: right.Genesis, Trusted: trusted})
 	if err := c.Install(bad, road(t, c, byWrong, 2), badChunk); !errors.Is(err, ErrTrust) {
 		t.Fatalf("the wrong history, by snapshot: %v", err)

@@ -263,7 +263,7 @@ func (e *Engine) receive(from Key, frame []byte) error {
 	if in == nil || !in.ready.Load() || !e.members().has(from) || from == e.self {
 		return nil
 	}
-	if in.paces.wait(in.ctx, from) != nil {
+	if in.paces.wait(in.ctx, from, len(frame)) != nil {
 		return nil
 	}
 	if tx != nil {

@@ -1,10 +1,14 @@
 package consensus
 
 import (
+	"encoding/binary"
+	"math"
 	"slices"
 
 	"github.com/hyperledger-labs/SmartBFT/smartbftprotos"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/shardy-network/orchestrator/actors/ledger/light"
 )
 
 // Bounds of what one peer may make the gate hold.
@@ -16,12 +20,20 @@ const (
 	maxReason       = 256
 )
 
+// How long a message of a kind may be. A NewView is as long as a frame.
+const (
+	maxSmall     = 4 << 10
+	maxProposal  = MaxBatchBytes + MaxBatchCount*binary.MaxVarintLen32 + light.MaxHeaderBytes + light.MaxMetadataBytes + maxSmall
+	maxStatement = 2*maxProposal + 64<<10 // of the last block, with its votes, and the one in flight
+)
+
 type message = smartbftprotos.Message
 
 // admitted is a message that the library may have now.
 type admitted struct {
 	from uint64
 	m    *message
+	size int
 }
 
 // gate decides which messages of peers reach the library, and when. It is pure: no clock, lock or goroutine; time is the
@@ -53,7 +65,7 @@ type gate struct {
 type gatePeer struct {
 	asked    []uint64 // views that it asked for last, at most rememberedViews
 	viewData uint64   // newest view for which its ViewData was let in
-	newView  uint64   // newest view for which its NewView was let in
+	newView  uint64   // newest view for which its NewView was looked at
 	held     int
 	bytes    int
 }
@@ -61,8 +73,7 @@ type gatePeer struct {
 type heldMessage struct {
 	admitted
 	view uint64 // of a ViewData or NewView: waits for quorum-1 requests
-	size int
-	at   int // tick
+	at   int    // tick
 }
 
 func newGate(self uint64, m *members, expire int, tip func() uint64, signed func(*smartbftprotos.SignedViewData) bool) *gate {
@@ -90,7 +101,7 @@ func (g *gate) setMembers(m *members) {
 // Admit takes a message of a peer and returns what the library gets now.
 func (g *gate) Admit(from uint64, m *message, size int) []admitted {
 	p := g.peers[from]
-	if p == nil {
+	if p == nil || size > longest(m) {
 		return nil
 	}
 	switch c := m.GetContent().(type) {
@@ -99,7 +110,7 @@ func (g *gate) Admit(from uint64, m *message, size int) []admitted {
 			return nil
 		}
 		p.ask(c.ViewChange.GetNextView())
-		return append([]admitted{{from, m}}, g.release()...)
+		return append([]admitted{{from, m, size}}, g.release()...)
 	case *smartbftprotos.Message_ViewData:
 		vd := viewDataOf(c.ViewData)
 		if vd == nil || vd.NextView <= max(g.view, p.viewData) || g.members.leader(vd.NextView) != g.self ||
@@ -123,7 +134,7 @@ func (g *gate) Admit(from uint64, m *message, size int) []admitted {
 		g.hold(from, m, 0, size)
 		return nil
 	}
-	return []admitted{{from, m}}
+	return []admitted{{from, m, size}}
 }
 
 // Begun says that a view runs in the library now, after a change of the view or of the validators.
@@ -149,6 +160,19 @@ func (g *gate) Tick() []admitted {
 		g.next = 0
 	}
 	return g.release()
+}
+
+// longest is how many bytes an honest validator needs for a message.
+func longest(m *message) int {
+	switch m.GetContent().(type) {
+	case *smartbftprotos.Message_NewView:
+		return math.MaxInt // a frame is bounded
+	case *smartbftprotos.Message_ViewData:
+		return maxStatement
+	case *smartbftprotos.Message_PrePrepare:
+		return maxProposal
+	}
+	return maxSmall
 }
 
 // plausible refuses what an honest validator never sends.
@@ -205,7 +229,7 @@ func (g *gate) hold(from uint64, m *message, view uint64, size int) {
 		p.held++
 		p.bytes += size
 	}
-	g.held = append(g.held, heldMessage{admitted{from, m}, view, size, g.now})
+	g.held = append(g.held, heldMessage{admitted{from, m, size}, view, g.now})
 }
 
 // drop forgets held messages.
@@ -254,10 +278,13 @@ func (g *gate) enter(h heldMessage) bool {
 		p.viewData = h.view
 		return true
 	}
-	if h.view <= p.newView || !g.sound(h.m.GetNewView(), h.view) {
+	if h.view <= p.newView {
 		return false
 	}
-	p.newView = h.view
+	p.newView = h.view // an honest leader sends one, and it is sound: another one is not looked at
+	if !g.sound(h.m.GetNewView(), h.view) {
+		return false
+	}
 	g.next, g.nextAt = h.view, g.now
 	return true
 }

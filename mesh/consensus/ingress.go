@@ -10,32 +10,42 @@ import (
 // What one peer may send a second, and at once. An honest validator sends four messages a block, and now and then what
 // waits in its pool.
 const (
-	pace  = 5000
-	burst = 2 * pace
+	pace       = 5000
+	burst      = 2 * pace
+	paceBytes  = 64 << 20
+	burstBytes = paceBytes
 )
 
 // paces slows down peers that send too much: their streams wait, nobody else's.
 type paces struct {
 	mu sync.Mutex
-	of map[Key]*rate.Limiter
+	of map[Key]*peerPace
 }
 
-func (p *paces) wait(ctx context.Context, from Key) error {
+type peerPace struct{ messages, bytes *rate.Limiter }
+
+func (p *paces) wait(ctx context.Context, from Key, size int) error {
 	p.mu.Lock()
 	l := p.of[from]
 	if l == nil {
 		if p.of == nil {
-			p.of = map[Key]*rate.Limiter{}
+			p.of = map[Key]*peerPace{}
 		}
-		l = rate.NewLimiter(pace, burst)
+		l = &peerPace{rate.NewLimiter(pace, burst), rate.NewLimiter(paceBytes, burstBytes)}
 		p.of[from] = l
 	}
 	p.mu.Unlock()
-	return l.Wait(ctx)
+	if err := l.messages.Wait(ctx); err != nil {
+		return err
+	}
+	return l.bytes.WaitN(ctx, min(size, burstBytes))
 }
 
-// maxInbox is how many messages of one peer wait for the library before its stream has to.
-const maxInbox = 256
+// So many messages of one peer wait for the library, and so many bytes of them beside one, before its stream has to.
+const (
+	maxInbox      = 256
+	maxInboxBytes = 2 * maxProposal
+)
 
 // ingress brings the messages of peers through the gate to one instance of the library. Each peer has a goroutine of its
 // own that hands them over: one that the library lets wait keeps no other waiting.
@@ -51,9 +61,12 @@ type ingress struct {
 
 // inbox is one peer's; guarded by ingress.mu.
 type inbox struct {
-	queue []*message
+	queue []admitted
+	bytes int
 	moved *sync.Cond // on ingress.mu: the queue became longer or shorter, or all is closed
 }
+
+func (b *inbox) full() bool { return len(b.queue) >= maxInbox || b.bytes > maxInboxBytes }
 
 func newIngress(g *gate, handle func(uint64, *message)) *ingress {
 	return &ingress{gate: g, handle: handle, boxes: map[uint64]*inbox{}}
@@ -64,7 +77,7 @@ func (in *ingress) take(from uint64, m *message, size int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if b := in.boxes[from]; b != nil {
-		for len(b.queue) >= maxInbox && !in.closed {
+		for b.full() && !in.closed {
 			b.moved.Wait()
 		}
 	}
@@ -101,7 +114,8 @@ func (in *ingress) put(messages []admitted) {
 			in.boxes[a.from] = b
 			in.wg.Go(func() { in.deliver(a.from, b) })
 		}
-		b.queue = append(b.queue, a.m)
+		b.queue = append(b.queue, a)
+		b.bytes += a.size
 		b.moved.Broadcast()
 	}
 }
@@ -116,12 +130,13 @@ func (in *ingress) deliver(from uint64, b *inbox) {
 			in.mu.Unlock()
 			return
 		}
-		m := b.queue[0]
-		b.queue[0] = nil
+		a := b.queue[0]
+		b.queue[0] = admitted{}
 		b.queue = b.queue[1:]
+		b.bytes -= a.size
 		b.moved.Broadcast()
 		in.mu.Unlock()
-		in.handle(from, m)
+		in.handle(from, a.m)
 	}
 }
 
