@@ -16,7 +16,7 @@ func TestLedgerInABrowser(t *testing.T) {
 	b := browser(t)
 	s, m, all := ledgerScene(t, nil)
 	tab := open(t, b, s.server.URL)
-	sizes := []look{looks[0], {720, 1000, "light"}, {1024, 768, "light"}, looks[3]}
+	sizes := []look{looks[0], {720, 1000, "light"}, looks[3]}
 	if os.Getenv("SHARDY_SCREENSHOTS") != "" {
 		sizes = looks
 	}
