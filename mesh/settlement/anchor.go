@@ -30,8 +30,7 @@ func (s *Settlement) anchorIfDue() {
 	if !due {
 		return
 	}
-	begin := s.now()
-	defer s.pace.work(begin)
+	defer s.pace.work()()
 	signed, err := s.config.Checkpoint()
 	if err == nil {
 		err = s.anchorTo(signed)

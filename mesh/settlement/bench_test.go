@@ -52,9 +52,9 @@ func BenchmarkJob(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				path := b.TempDir()
-				s, err := open(b.Context(), sc.conf, disk{path + "/book"}, time.Now)
+				s, err := open(b.Context(), sc.conf, disk{path + "/book"}, time.Now, threadTime)
 				must(b, err)
-				s.pace = newPacer(1000, time.Now)
+				s.pace = newPacer(1000, time.Now, threadTime)
 				b.StartTimer()
 				begin := time.Now()
 				for at := 0; at < len(all); at += 1024 {

@@ -74,7 +74,7 @@ func signedUnstored(sc *scene) {
 	}
 	for _, c := range sc.chain.pool {
 		id := c.ID()
-		s, err := open(context.Background(), sc.conf, sc.shelf, sc.now)
+		s, err := open(context.Background(), sc.conf, sc.shelf, sc.now, nil)
 		must(sc.t, err)
 		if s.find(id[:]) < 0 {
 			sc.t.Fatalf("a transaction was signed before it was stored")
@@ -170,7 +170,7 @@ func TestTorn(t *testing.T) {
 			if sc.shelf.file == nil {
 				sc.shelf.file = []byte{}
 			}
-			if _, err := open(t.Context(), sc.conf, sc.shelf, sc.now); !errors.Is(err, ErrDamaged) {
+			if _, err := open(t.Context(), sc.conf, sc.shelf, sc.now, nil); !errors.Is(err, ErrDamaged) {
 				t.Fatalf("at byte %d of %d: %v", i, len(whole), err)
 			}
 			if bytes.Equal(sc.shelf.file, whole) {
@@ -192,14 +192,14 @@ func TestForeign(t *testing.T) {
 	} {
 		other := *sc
 		spoil(&other)
-		if _, err := open(t.Context(), other.conf, sc.shelf, sc.now); !errors.Is(err, ErrForeign) {
+		if _, err := open(t.Context(), other.conf, sc.shelf, sc.now, nil); !errors.Is(err, ErrForeign) {
 			t.Errorf("another %s: %v", name, err)
 		}
 	}
 	shorter := newScene(t, 5, nil, nil)
 	shorter.job("k", quorum, 2, 0)
 	sc.conf.Log = shorter.log
-	if _, err := open(t.Context(), sc.conf, sc.shelf, sc.now); !errors.Is(err, ErrForeign) {
+	if _, err := open(t.Context(), sc.conf, sc.shelf, sc.now, nil); !errors.Is(err, ErrForeign) {
 		t.Errorf("another log of the same length: %v", err)
 	}
 }
@@ -240,7 +240,7 @@ func FuzzFile(f *testing.F) {
 	f.Fuzz(func(ft *testing.T, b []byte) {
 		decodeFile(b)
 		sc.shelf.file = t.encode(b)
-		s, err := open(ft.Context(), sc.conf, sc.shelf, sc.now)
+		s, err := open(ft.Context(), sc.conf, sc.shelf, sc.now, nil)
 		if err != nil {
 			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrForgotten) {
 				ft.Fatal(err)

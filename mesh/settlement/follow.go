@@ -43,7 +43,7 @@ func (s *Settlement) skip() error {
 
 // block hears one block. Only receipts of own transactions are looked at.
 func (s *Settlement) block(b chain.Committed) {
-	begin := s.now()
+	end := s.pace.work()
 	s.mu.Lock()
 	var own []*ledgerv1.Receipt
 	for _, r := range b.Receipts {
@@ -68,7 +68,7 @@ func (s *Settlement) block(b chain.Committed) {
 	s.look()
 	doubts := len(s.book.Doubts(1)) > 0
 	s.mu.Unlock()
-	s.pace.work(begin)
+	end()
 	signal(s.kick)
 	if doubts {
 		signal(s.doubted)

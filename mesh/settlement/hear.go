@@ -42,7 +42,16 @@ func (s *Settlement) Apply(ctx context.Context, batch []events.Record, upTo even
 	if err := s.await(ctx); err != nil {
 		return err
 	}
-	begin := s.now()
+	if err := s.take(ctx, batch, upTo); err != nil {
+		return err
+	}
+	s.pace.rest(ctx)
+	return nil
+}
+
+// take hears a batch, or changes nothing.
+func (s *Settlement) take(ctx context.Context, batch []events.Record, upTo events.Position) error {
+	defer s.pace.work()()
 	facts := make([]events.Fact, len(batch))
 	for i := range batch {
 		f, err := events.Decode(batch[i])
@@ -72,14 +81,12 @@ func (s *Settlement) Apply(ctx context.Context, batch []events.Record, upTo even
 	s.look()
 	doubts := len(s.book.Doubts(1)) > 0
 	s.mu.Unlock()
-	s.pace.work(begin)
 	if len(batch) > 0 {
 		signal(s.kick)
 	}
 	if doubts {
 		signal(s.doubted)
 	}
-	s.pace.rest(ctx)
 	return nil
 }
 

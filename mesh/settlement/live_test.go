@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -237,7 +238,7 @@ func TestAnchors(t *testing.T) {
 func TestTheLogIsTheQueue(t *testing.T) {
 	sc := newScene(t, 1_000_000_000, nil, nil)
 	sc.s.now = time.Now
-	sc.s.pace = newPacer(1, time.Now)
+	sc.s.pace = newPacer(1, time.Now, threadTime)
 	sc.s.config.Linger = 10 * time.Millisecond
 	const jobs = maxWaiting + 64*32 + 600
 	fact := worked("j", 0, 2, honest)
@@ -295,15 +296,15 @@ func (c *counter) Reset(context.Context) error { return nil }
 // TestShare holds the time worked to its share of the time gone by.
 func TestShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPacer(0.2, time.Now)
+		p := newPacer(0.2, time.Now, nil)
 		begin := time.Now()
 		var all sync.WaitGroup
 		for range 2 {
 			all.Go(func() {
 				for range 100 {
-					at := time.Now()
+					end := p.work()
 					time.Sleep(7 * time.Millisecond) // work
-					p.work(at)
+					end()
 					p.rest(t.Context())
 				}
 			})
@@ -313,10 +314,10 @@ func TestShare(t *testing.T) {
 		if share := float64(p.total()) / float64(took); share > 0.21 || share < 0.17 {
 			t.Errorf("worked %s of %s", p.total(), took)
 		}
-		at := time.Now()
+		end := p.work()
 		time.Sleep(time.Hour) // a call that hung
-		p.work(at)
-		at = time.Now()
+		end()
+		at := time.Now()
 		p.rest(t.Context())
 		if d := time.Since(at); d > 10*time.Second {
 			t.Errorf("rests %s", d)
@@ -349,5 +350,18 @@ func TestSleeps(t *testing.T) {
 	sc.s.pass(t.Context())
 	if sc.shelf.writes != writes+1 || sc.s.sleepFor() != idle {
 		t.Errorf("%d writes, sleeps %s", sc.shelf.writes-writes, sc.s.sleepFor())
+	}
+}
+
+// TestThreadTime holds that what a piece of work takes is counted, and waiting is not.
+func TestThreadTime(t *testing.T) {
+	p := newPacer(1, time.Now, threadTime)
+	end := p.work()
+	for from := p.spent(); p.spent()-from < 3*time.Millisecond; {
+	}
+	time.Sleep(50 * time.Millisecond)
+	end()
+	if d := p.total(); d < 3*time.Millisecond || runtime.GOOS == "linux" && d > 40*time.Millisecond {
+		t.Errorf("counted %s", d)
 	}
 }

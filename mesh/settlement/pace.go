@@ -2,11 +2,12 @@ package settlement
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 )
 
-// What may be worked without a rest, and what is remembered of long work: a call that hangs is not work.
+// What may be worked without a rest, and what is remembered of long work.
 const (
 	burst   = 20 * time.Millisecond
 	maxDebt = 2 * time.Second
@@ -17,6 +18,7 @@ const (
 type pacer struct {
 	cores float64 // that may be kept busy
 	now   func() time.Time
+	spent func() time.Duration // by the calling thread, so far
 
 	mu     sync.Mutex // guards what follows
 	debt   time.Duration
@@ -24,25 +26,35 @@ type pacer struct {
 	worked time.Duration // ever
 }
 
-func newPacer(cores float64, now func() time.Time) *pacer {
-	return &pacer{cores: cores, now: now, at: now()}
+// newPacer counts what spent says. Nil: the time of the clock, as on systems that do not tell threads apart.
+func newPacer(cores float64, now func() time.Time, spent func() time.Duration) *pacer {
+	if spent == nil {
+		begin := now()
+		spent = func() time.Duration { return now().Sub(begin) }
+	}
+	return &pacer{cores: cores, now: now, spent: spent, at: now()}
 }
 
-// work notes what was worked since a moment.
-func (p *pacer) work(since time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	d := p.settle().Sub(since)
-	p.worked += d
-	p.debt = min(p.debt+d, maxDebt)
+// work begins a piece of work of the calling goroutine, which MUST call the end of it.
+func (p *pacer) work() (end func()) {
+	runtime.LockOSThread()
+	from := p.spent()
+	return func() {
+		d := p.spent() - from
+		runtime.UnlockOSThread()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.settle()
+		p.worked += d
+		p.debt = min(p.debt+d, maxDebt)
+	}
 }
 
 // settle takes off the debt what time has paid. It must be called with the lock held.
-func (p *pacer) settle() time.Time {
+func (p *pacer) settle() {
 	now := p.now()
 	p.debt = max(0, p.debt-time.Duration(float64(max(0, now.Sub(p.at)))*p.cores))
 	p.at = now
-	return now
 }
 
 // due is how long to rest.

@@ -93,23 +93,22 @@ func (s *Settlement) pass(ctx context.Context) time.Duration {
 // sealIfDue makes transactions of what waits.
 func (s *Settlement) sealIfDue() {
 	height := s.config.Ledger.State().Height()
-	begin := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.sealDue(height) {
 		return
 	}
+	defer s.pace.work()()
 	for _, body := range s.book.Seal() {
-		s.take(body)
+		s.carry(body)
 	}
 	s.anchor.asked = false
 	s.waits = time.Time{}
 	s.look()
-	s.pace.work(begin)
 }
 
-// take puts a sealed body on the road. It must be called with the lock held.
-func (s *Settlement) take(body []byte) {
+// carry puts a sealed body on the road. It must be called with the lock held.
+func (s *Settlement) carry(body []byte) {
 	t, err := begin(body)
 	if err != nil { // settle has just made it
 		s.trouble = err
@@ -227,14 +226,14 @@ func (s *Settlement) submit(ctx context.Context, t *trip) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	begin := s.now()
-	ctx, end := context.WithTimeout(ctx, submitTime)
-	defer end()
+	ctx, cancel := context.WithTimeout(ctx, submitTime)
+	defer cancel()
+	end := s.pace.work()
 	encoded, err := proto.Marshal(seal.SignTransaction(t.body, s.key()))
 	if err == nil {
 		_, err = s.config.Ledger.Submit(ctx, encoded)
 	}
-	s.pace.work(begin)
+	end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

@@ -69,10 +69,10 @@ func Open(ctx context.Context, c Config) (*Settlement, error) {
 	if err := os.MkdirAll(filepath.Dir(c.File), 0o700); err != nil {
 		return nil, fmt.Errorf("settlement: %w", err)
 	}
-	return open(ctx, c, disk{c.File}, time.Now)
+	return open(ctx, c, disk{c.File}, time.Now, threadTime)
 }
 
-func open(ctx context.Context, c Config, shelf shelf, now func() time.Time) (*Settlement, error) {
+func open(ctx context.Context, c Config, shelf shelf, now func() time.Time, spent func() time.Duration) (*Settlement, error) {
 	c = c.withDefaults()
 	rules, err := c.rules()
 	if err != nil {
@@ -80,7 +80,7 @@ func open(ctx context.Context, c Config, shelf shelf, now func() time.Time) (*Se
 	}
 	s := &Settlement{
 		config: c, rules: rules, shelf: shelf, now: now,
-		pace: newPacer(c.Share*float64(runtime.GOMAXPROCS(0)), now),
+		pace: newPacer(c.Share*float64(runtime.GOMAXPROCS(0)), now, spent),
 		kick: make(chan struct{}, 1), doubted: make(chan struct{}, 1), room: make(chan struct{}),
 		quiet: map[string]time.Time{},
 	}
@@ -216,7 +216,7 @@ func (s *Settlement) Close() error {
 func (s *Settlement) store() error {
 	s.storing.Lock()
 	defer s.storing.Unlock()
-	begin := s.now()
+	begin, end := s.now(), s.pace.work()
 	s.mu.Lock()
 	book, err := s.book.Encode()
 	var file []byte
@@ -227,10 +227,10 @@ func (s *Settlement) store() error {
 	inFile := append([]*trip(nil), s.road[:sealed]...)
 	s.dirty = false
 	s.mu.Unlock()
-	s.pace.work(begin)
 	if err == nil {
 		err = s.shelf.write(file)
 	}
+	end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {

@@ -313,7 +313,7 @@ func TestForgotten(t *testing.T) {
 	for range 31 {
 		sc.chain.block()
 	}
-	if _, err := open(t.Context(), sc.conf, sc.shelf, sc.now); !errors.Is(err, ErrForgotten) {
+	if _, err := open(t.Context(), sc.conf, sc.shelf, sc.now, nil); !errors.Is(err, ErrForgotten) {
 		t.Fatalf("%v", err)
 	}
 	sc.chain.low = sc.chain.State().Height()

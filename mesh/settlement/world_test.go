@@ -268,7 +268,7 @@ func (sc *scene) now() time.Time { return sc.clock }
 func (sc *scene) start() {
 	sc.t.Helper()
 	var err error
-	sc.s, err = open(context.Background(), sc.conf, sc.shelf, sc.now)
+	sc.s, err = open(context.Background(), sc.conf, sc.shelf, sc.now, nil)
 	must(sc.t, err)
 }
 
