@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
+
+	"github.com/shardy-network/orchestrator/events/durable"
 )
 
 // Limits of the book.
@@ -155,39 +156,10 @@ func (b *book) save() error {
 	if err != nil {
 		return fmt.Errorf("mesh: peer book: %w", err)
 	}
-	if err := replaceFile(b.file, raw); err != nil {
+	if err := durable.Replace(b.file, raw); err != nil {
 		return fmt.Errorf("mesh: peer book: %w", err)
 	}
 	return nil
-}
-
-// replaceFile: written beside, synced, renamed over, the folder synced.
-func replaceFile(name string, raw []byte) (err error) {
-	dir := filepath.Dir(name)
-	f, err := os.CreateTemp(dir, filepath.Base(name)+".*.part")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(raw)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil // renamed; a folder that cannot be opened cannot be synced
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // dialable are the addresses of a peer worth writing down.

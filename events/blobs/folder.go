@@ -1,11 +1,11 @@
 package blobs
 
 import (
-	"errors"
-	"os"
 	"path"
 	"path/filepath"
 	"sync"
+
+	"github.com/shardy-network/orchestrator/events/durable"
 )
 
 // folder makes names in a local bucket durable.
@@ -20,7 +20,7 @@ func newFolder(root string) *folder { return &folder{root: root, made: make(map[
 // sync makes a key's name durable: that of the file, and those of the folders above it the first time.
 func (f *folder) sync(key string) error {
 	for dir := path.Dir(key); ; dir = path.Dir(dir) {
-		if err := syncDir(filepath.Join(f.root, filepath.FromSlash(dir))); err != nil {
+		if err := durable.SyncDir(filepath.Join(f.root, filepath.FromSlash(dir))); err != nil {
 			return err
 		}
 		f.mu.Lock()
@@ -31,12 +31,4 @@ func (f *folder) sync(key string) error {
 			return nil
 		}
 	}
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/shardy-network/orchestrator/events/durable"
 )
 
 // folder is where a tree is kept. What a call has written MUST be durable when it returns nil; when it fails, any part
@@ -48,7 +50,7 @@ func openDisk(dir string, write bool) (*disk, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := lockFile(filepath.Join(dir, "lock"))
+	lock, err := durable.Lock(filepath.Join(dir, "lock"))
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +97,7 @@ func (d *disk) create(files []file) error {
 		return syncAll(d.dir)
 	}
 	for dir := range dirs {
-		if err := syncDir(dir); err != nil {
+		if err := durable.SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -139,7 +141,7 @@ func (d *disk) replace(name string, data []byte) error {
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 func (d *disk) extend(name string, at int64, data []byte) error {
@@ -149,7 +151,7 @@ func (d *disk) extend(name string, at int64, data []byte) error {
 	if err := writeFile(path, os.O_CREATE, at, data, true); err != nil || !fresh {
 		return err
 	}
-	return syncDir(d.dir)
+	return durable.SyncDir(d.dir)
 }
 
 func (d *disk) close() error {
@@ -175,14 +177,6 @@ func writeFile(path string, flags int, at int64, data []byte, sync bool) (err er
 		return err
 	}
 	return f.Sync()
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // memory is a folder that ends with the process.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/durable"
 )
 
 // The files of a tree:
@@ -27,7 +28,7 @@ const (
 )
 
 // ErrLocked refuses a folder that another process writes to.
-var ErrLocked = errors.New("tree is in use")
+var ErrLocked = durable.ErrLocked
 
 // ErrDamaged says that a file of the tree is not what was written. The log can make it good.
 var ErrDamaged = errors.New("file of the tree is damaged")

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/shardy-network/orchestrator/events/durable"
 )
 
 // DefaultAddress is where an orchestrator listens unless it is told otherwise.
@@ -100,15 +102,7 @@ func (a *app) writeBook(b *book) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".config-*")
-	if err != nil {
-		return err
-	}
-	_, werr := f.Write(append(data, '\n'))
-	if err := errors.Join(werr, f.Chmod(0o600), f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return os.Rename(f.Name(), name)
+	return durable.Replace(name, data, []byte{'\n'})
 }
 
 // resolve applies flag before environment before file before default.
