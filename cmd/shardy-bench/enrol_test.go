@@ -115,8 +115,8 @@ func TestRun(t *testing.T) {
 				t.Errorf("%v verdicts came twice", n)
 			}
 			check(t, args[1], f)
-			if n, _ := f["settled"].(float64); slices.Contains(args, "-mesh") && n <= 0 {
-				t.Errorf("%v jobs were paid for", f["settled"])
+			if n, _ := f["paid"].(float64); slices.Contains(args, "-mesh") && n <= 0 {
+				t.Errorf("%v jobs were paid for", f["paid"])
 			}
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"os"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -69,4 +70,27 @@ func (f figures) settlement(before, after *operatorv1.GetLedgerResponse, seconds
 	f["blocks"] = after.GetHeight() - before.GetHeight()
 	f["settlement_behind"] = s.GetLogHead() - min(s.GetPosition(), s.GetLogHead())
 	f["refused"], f["unpaid"] = s.GetRefused(), s.GetUnpaid()
+}
+
+// catchUp waits until all that was verified is paid for, as long as for the last verdicts, and adds how that went.
+func (d *deployment) catchUp(ctx context.Context, f figures) error {
+	if d.cfg.mesh == 0 {
+		return nil
+	}
+	begin := time.Now()
+	for {
+		l, err := d.settled(ctx)
+		if err != nil {
+			return err
+		}
+		s, waited := l.GetSettlement(), time.Since(begin)
+		done := s.GetPosition() >= s.GetLogHead() && s.GetOpen()+s.GetWaiting()+s.GetSent() == 0
+		if done || waited > d.cfg.drain {
+			f["paid"], f["caught_up"], f["catch_up_s"] = s.GetPaid(), done, round(waited.Seconds(), 1)
+			return nil
+		}
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }

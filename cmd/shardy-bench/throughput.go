@@ -56,6 +56,9 @@ func (d *deployment) underLoad(ctx context.Context) (figures, error) {
 	if err := pause(ctx, settleTime); err != nil {
 		return nil, err
 	}
+	if err := d.catchUp(ctx, f); err != nil {
+		return nil, err
+	}
 	f["t"] = begun.Format(time.TimeOnly)
 	f["submitted"], f["verified"] = l.submitted.Load(), l.done.Load()
 	f["errors"], f["dups"] = l.failures.Load(), l.dups.Load()
