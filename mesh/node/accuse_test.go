@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"github.com/shardy-network/orchestrator/actors/checkpoint"
 	"github.com/shardy-network/orchestrator/actors/ledger"
 	"github.com/shardy-network/orchestrator/actors/ledger/seal"
@@ -34,7 +32,7 @@ func twoVotes(i int, height, version uint64) *ledgerv1.VotePair {
 func note(t *testing.T, i int, size int64, root byte) []byte {
 	t.Helper()
 	b, err := checkpoint.Sign(checkpoint.Head{
-		Origin: checkpoint.Origin(chaintest.Public(chaintest.Key(i))), Size: size, Root: tlog.Hash(bytes.Repeat([]byte{root}, 32)),
+		Origin: checkpoint.Origin(chaintest.Public(chaintest.Key(i))), Size: size, Root: [32]byte(bytes.Repeat([]byte{root}, 32)),
 	}, chaintest.Key(i))
 	if err != nil {
 		t.Fatal(err)

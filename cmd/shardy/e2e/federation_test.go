@@ -44,6 +44,7 @@ type federation struct {
 	genesis   []byte
 	operators []*member
 	clients   []ed25519.PrivateKey
+	villains  int // validators that vote for two blocks
 }
 
 // member is one of them: an orchestrator process with a folder, two addresses that stay, and hands that work for it.
@@ -54,6 +55,7 @@ type member struct {
 	key    ed25519.PrivateKey
 	mesh   string // multiaddr that it listens on
 	ledger operatorv1connect.LedgerServiceClient
+	meshes operatorv1connect.MeshServiceClient
 
 	hands    []*hand
 	employed bool
@@ -170,6 +172,7 @@ func (o *member) join(addr string) {
 	web := &http.Client{Transport: &http.Transport{}, Timeout: patience(90 * time.Second)}
 	o.Cleanup(web.CloseIdleConnections)
 	o.ledger = operatorv1connect.NewLedgerServiceClient(web, o.url())
+	o.meshes = operatorv1connect.NewMeshServiceClient(web, o.url())
 }
 
 // launch starts orchestrators side by side and waits until all of them serve.

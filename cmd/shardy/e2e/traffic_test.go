@@ -176,8 +176,8 @@ func (tr *traffic) settle(ask ...*member) {
 			f.Errorf("payment %x: block %d was told, it is in block %d", p.id, p.height, r.height[p.id])
 		}
 	}
-	if r.accused > 0 {
-		f.Errorf("%d honest orchestrators or workers were convicted of equivocation", r.accused)
+	if r.accused != f.villains {
+		f.Errorf("%d were convicted of equivocation, of %d villains", r.accused, f.villains)
 	}
 	f.Logf("%d payments, each carried out once; of %d the block was told at once; %d lost their orchestrator and were repeated, %d of them needed it; refused %v",
 		len(tr.sent), told, orphans, lost, r.refused)
