@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/shardy-network/orchestrator/actors/checkpoint"
 	"github.com/shardy-network/orchestrator/actors/ledger"
@@ -184,7 +183,7 @@ func growing(key ed25519.PrivateKey) func() ([]byte, error) {
 }
 
 func head(key ed25519.PrivateKey, size int64, root byte) []byte {
-	h := checkpoint.Head{Origin: checkpoint.Origin(key.Public().(ed25519.PublicKey)), Size: size, Root: tlog.Hash{root}}
+	h := checkpoint.Head{Origin: checkpoint.Origin(key.Public().(ed25519.PublicKey)), Size: size, Root: [32]byte{root}}
 	signed, err := checkpoint.Sign(h, key)
 	if err != nil {
 		panic(err)
