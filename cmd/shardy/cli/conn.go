@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
 	op "github.com/shardy-network/orchestrator/proto/shardy/operator/v1/operatorv1connect"
 )
@@ -89,13 +90,29 @@ var insistent = connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connec
 				return res, err
 			}
 			select {
-			case <-time.After(wait):
+			case <-time.After(max(wait, min(retryDelay(err), 30*time.Second))):
 			case <-ctx.Done():
 				return nil, context.Cause(ctx)
 			}
 		}
 	}
 })
+
+// retryDelay is when the door says that one may come back; 0 when it does not.
+func retryDelay(err error) time.Duration {
+	e, ok := errors.AsType[*connect.Error](err)
+	if !ok {
+		return 0
+	}
+	for _, d := range e.Details() {
+		if v, err := d.Value(); err == nil {
+			if info, ok := v.(*errdetails.RetryInfo); ok {
+				return info.GetRetryDelay().AsDuration()
+			}
+		}
+	}
+	return 0
+}
 
 func (x addressed) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next

@@ -243,7 +243,7 @@ func (a *app) showGenesis(root *chainRoot) error {
 	for _, v := range g.Validators {
 		names[string(v.Key)] = v.Name
 	}
-	if err := a.showValidators(g.Validators); err != nil {
+	if err := a.showValidators(g.Validators, hexID); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.out)
@@ -275,11 +275,11 @@ func ruleFacts(p *ledgerv1.Params) []any {
 	}
 }
 
-func (a *app) showValidators(set []*ledgerv1.Validator) error {
+func (a *app) showValidators(set []*ledgerv1.Validator, key func([]byte) string) error {
 	fmt.Fprintln(a.out)
 	return a.table("VALIDATOR NAME ADDRESSES", func(row func(...any)) {
 		for _, v := range set {
-			row(hexID(v.Key), v.Name, strings.Join(v.Addresses, " "))
+			row(key(v.Key), printable(v.Name), strings.Join(v.Addresses, " "))
 		}
 	})
 }

@@ -77,7 +77,8 @@ func decodePublic(text string) (ed25519.PublicKey, bool) {
 	return key, err == nil && len(key) == ed25519.PublicKeySize
 }
 
-// publicOf reads a public key, or takes it from the file of a private one or from the data folder of an orchestrator.
+// publicOf reads a public key, or takes it from the file of a private one or from the data folder of an orchestrator. A line
+// of hex in a file is a worker's private key, unless the file is called .pub.
 func publicOf(what, text string) (ed25519.PublicKey, error) {
 	if key, ok := decodePublic(text); ok {
 		return key, nil
@@ -91,7 +92,7 @@ func publicOf(what, text string) (ed25519.PublicKey, error) {
 		if err != nil {
 			return nil, err
 		}
-		if info.Size() != ed25519.SeedSize && !isHex32(strings.TrimSpace(string(data))) { // a line of hex is a worker's private key
+		if strings.HasSuffix(text, ".pub") || info.Size() != ed25519.SeedSize && !isHex32(strings.TrimSpace(string(data))) {
 			if key, ok := decodePublic(string(data)); ok {
 				return key, nil
 			}

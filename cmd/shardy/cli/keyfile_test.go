@@ -48,6 +48,7 @@ func TestKeysOfEveryKind(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
+		write("hex.pub", []byte(hex.EncodeToString(publicHalf(server))+"\n"), 0o600),
 		hex.EncodeToString(publicHalf(server)), base64.StdEncoding.EncodeToString(publicHalf(server)), verifier, public,
 	} {
 		if got, err := publicOf("key", text); err != nil || !bytes.Equal(got, publicHalf(server)) {
@@ -70,7 +71,7 @@ func TestKeysOfEveryKind(t *testing.T) {
 	if _, err := publicOf("key", "nowhere"); exitCode(err) != exitUsage {
 		t.Error(err)
 	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 6 {
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 7 {
 		t.Errorf("%d files, %v: reading makes none", len(entries), err)
 	}
 }

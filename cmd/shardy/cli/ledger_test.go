@@ -15,6 +15,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/actors/checkpoint"
 	"github.com/shardy-network/orchestrator/gateway/operator"
+	"github.com/shardy-network/orchestrator/gateway/operator/operatortest"
 	"github.com/shardy-network/orchestrator/mesh/chain/chaintest"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
@@ -123,6 +124,42 @@ func TestVerifyNamesTheFirstBadBlock(t *testing.T) {
 	if !strings.Contains(out, "good: every block") || !strings.Contains(out, "27, 0 of them failed") {
 		t.Error(out)
 	}
+}
+
+// TestVerifyIsPatient: a door that lets few in slows the reading of the whole ledger down, and does not end it.
+func TestVerifyIsPatient(t *testing.T) {
+	d := newDesk(t)
+	d.grow(60, 1)
+	narrow := scriptConfig()
+	narrow.Visitors = operator.Visitors{Rate: 10, Burst: 1} // this machine has twenty times as much
+	d.w.url = operatortest.StartWith(t, narrow, func(deps *operator.Deps) { deps.Ledger = d.w }).URL
+	out, _ := d.want(exitOK, "ledger", "verify", "--genesis", d.genesis)
+	if !strings.Contains(out, "60, from 1 to 60") {
+		t.Error(out)
+	}
+}
+
+// BenchmarkVerify is what it costs to verify blocks of twenty transfers that four validators agreed on.
+func BenchmarkVerify(b *testing.B) {
+	m := chaintest.New(b, 4, 2)
+	root, err := readRoot(m.Genesis)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.Grow(50, 20)
+	checks := make([]*operatorv1.GetBlockResponse, len(m.Blocks))
+	for i, block := range m.Blocks {
+		checks[i] = &operatorv1.GetBlockResponse{Block: block, Receipts: m.Receipts[i]}
+	}
+	for b.Loop() {
+		e := &executing{state: root.state}
+		for i, res := range checks {
+			if _, err := e.block(uint64(i)+1, res); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.N*len(checks)*20)/b.Elapsed().Seconds(), "transactions/s")
 }
 
 // TestVerifyAfterPruning: what is kept is verified, and it is said that no more could be.

@@ -70,7 +70,7 @@ func (a *app) listValidators(ctx context.Context, genesis string) error {
 	if err != nil {
 		return err
 	}
-	return a.showValidators(set.Validators)
+	return a.showValidators(set.Validators, shortID)
 }
 
 func (a *app) ledgerVoid() *cobra.Command {
@@ -102,19 +102,19 @@ func (a *app) validatorsPropose() *cobra.Command {
 				}
 				body.Add = append(body.Add, v)
 			}
-			for _, text := range remove {
-				key, err := publicOf("--remove", text)
-				if err != nil {
-					return err
-				}
-				body.Remove = append(body.Remove, key)
-			}
-			if len(body.Add)+len(body.Remove) == 0 {
+			if len(add)+len(remove) == 0 {
 				return usage("want --add or --remove")
 			}
 			api, err := a.dial()
 			if err != nil {
 				return err
+			}
+			for _, text := range remove {
+				key, err := api.accountKey(ctx, text)
+				if err != nil {
+					return err
+				}
+				body.Remove = append(body.Remove, key)
 			}
 			stand, err := a.stand(ctx, api, genesis)
 			if err != nil {

@@ -114,7 +114,7 @@ func (a *app) showChain(r chainReport) error {
 	switch {
 	case r.Bad != nil:
 		verdict = fmt.Sprintf("BAD from block %d %s: %s", r.Bad.Height, r.Bad.Hash, r.Bad.Reason)
-	case r.Pruned && !r.Executed:
+	case r.Pruned && r.From == r.LowHeight:
 		verdict = fmt.Sprintf("good from block %d: links, certificates, transactions and results; blocks before it are pruned, so nothing was executed", r.From)
 	case !r.Executed:
 		verdict = fmt.Sprintf("good from block %d: links, certificates, transactions and results; not executed", r.From)

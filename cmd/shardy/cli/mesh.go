@@ -57,9 +57,9 @@ func (a *app) meshPeers() *cobra.Command {
 	return &cobra.Command{
 		Use: "peers", Short: "List the peers that are connected", Args: cobra.NoArgs, Example: "  shardy mesh peers",
 		RunE: a.meshView(func(m *operatorv1.GetMeshResponse) error {
-			return printList(a, "peers", m.Peers, "", "PEER NODE VALIDATOR HEIGHT DIRECTION LATENCY SCORE IN OUT", func(p *operatorv1.MeshPeer) []any {
+			return printList(a, "peers", m.Peers, "", "PEER NODE VOTES HEIGHT DIRECTION LATENCY SCORE IN OUT", func(p *operatorv1.MeshPeer) []any {
 				return []any{
-					peerText(p.Peer), clip(p.Node, 16), word(p.Validator, "yes"), p.Height, p.Direction, latencyText(p.LatencyUs), fmt.Sprintf("%.1f", p.Score),
+					peerText(p.Peer), clip(p.Node, 12), word(p.Validator, "yes"), p.Height, p.Direction, latencyText(p.LatencyUs), fmt.Sprintf("%.1f", p.Score),
 					bytesText(p.BytesIn), bytesText(p.BytesOut),
 				}
 			})
@@ -85,9 +85,9 @@ func (a *app) meshOrchestrators() *cobra.Command {
 	return &cobra.Command{
 		Use: "orchestrators", Short: "List the other orchestrators that say they live", Args: cobra.NoArgs, Example: "  shardy mesh orchestrators",
 		RunE: a.meshView(func(m *operatorv1.GetMeshResponse) error {
-			return printList(a, "orchestrators", m.Orchestrators, "", "KEY NODE VERSION VALIDATOR HEIGHT IDLE CREDITS SEEN", func(o *operatorv1.MeshOrchestrator) []any {
+			return printList(a, "orchestrators", m.Orchestrators, "", "KEY NODE VERSION VOTES HEIGHT IDLE CREDITS SEEN", func(o *operatorv1.MeshOrchestrator) []any {
 				return []any{
-					shortID(o.Key), clip(o.Node, 16), clip(o.Version, 12), word(o.Validator, "yes"), o.Height, strings.Trim(fmt.Sprint(o.Idle), "[]"), o.FreeCredits,
+					shortID(o.Key), clip(o.Node, 12), clip(o.Version, 8), word(o.Validator, "yes"), o.Height, strings.Trim(fmt.Sprint(o.Idle), "[]"), o.FreeCredits,
 					when(o.SeenUs),
 				}
 			})

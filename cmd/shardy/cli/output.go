@@ -117,7 +117,7 @@ func (a *app) table(heading string, rows func(row func(cells ...any))) error {
 			if i > 0 {
 				fmt.Fprint(w, "\t")
 			}
-			text := strings.Join(strings.Fields(fmt.Sprint(c)), " ")
+			text := printable(strings.Join(strings.Fields(fmt.Sprint(c)), " "))
 			if text == "" {
 				text = "-"
 			}
