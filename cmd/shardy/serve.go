@@ -65,6 +65,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.api.MaxRequestBytes, "max-request-bytes", 20<<20, "size of one API request, at least 65536")
 	flags.IntVar(&f.api.MaxStreams, "max-streams", 1024, "watches, downloads and tails at once")
 	flags.IntVar(&f.api.MaxStreamsToken, "max-streams-per-token", 256, "the same, of one token")
+	flags.Float64Var(&f.api.Visitors.Rate, "visitor-rate", 50, "units a second and address for questions about the ledger, which need no token; negative: no limit")
 	flags.StringVar(&f.logURL, "log", "", "keep the event log elsewhere: connection string of EventStoreDB, KurrentDB or shardy log serve (esdb://user:password@host:2113?tls=true); --data-dir still holds keys and blobs")
 	f.logServer.Register(flags, "log-")
 	flags.StringVar(&f.logAddressFile, "log-address-file", "", "write the address that the log is served on to this file once it is")
