@@ -12,6 +12,7 @@
 //	ports.go     what the mesh asks and tells
 //	keep.go      catching up, the engine, and starting it anew when it is left behind
 //	submit.go    transactions of this orchestrator and its clients; waiting.go keeps them until they are in a block
+//	purse.go     who can pay for what waits
 //	follow.go    what a committed block sets going: announcements, and whom it accuses
 //	accuse.go    accusations: evidence becomes transactions; docket.go keeps them on disk, contradict.go finds some in blocks
 package node

@@ -30,6 +30,7 @@ type Node struct {
 	heard   atomic.Uint64                    // the highest block known to be there
 	sync    atomic.Pointer[Sync]
 	waiting *waiting
+	purses  purses
 	accuser *accuser
 	liars   chan liar
 

@@ -43,8 +43,12 @@ func (n *Node) wanted(tx []byte) error {
 	if err != nil {
 		return err
 	}
-	if code := n.chain.State().Screen(c); code != ledgerv1.ReceiptCode_RECEIPT_CODE_OK {
+	s := n.chain.State()
+	if code := s.Screen(c); code != ledgerv1.ReceiptCode_RECEIPT_CODE_OK {
 		return fmt.Errorf("%w: %w", mesh.ErrNotNow, &Refusal{Code: code})
+	}
+	if !n.purses.take(s, c) {
+		return fmt.Errorf("%w: %w", mesh.ErrNotNow, errPoor)
 	}
 	return nil
 }

@@ -35,6 +35,11 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("node: the next block would refuse it: %s", r.Code)
 }
 
+// errPoor refuses what its sender can pay for, but not beside what waits already.
+var errPoor = &Refusal{
+	Code: ledgerv1.ReceiptCode_RECEIPT_CODE_INSUFFICIENT_BALANCE, Detail: "the fees of what waits take all that the sender has",
+}
+
 // Submit takes a transaction and returns its id. While the process lives, it is offered until it is in a block or expired.
 // One that waits already is taken again without effect; of one that was in a block, the id comes with a *Refusal. It waits
 // for room while ctx allows.
@@ -49,10 +54,15 @@ func (n *Node) Submit(ctx context.Context, tx []byte) (ledger.Hash, error) {
 	if err != nil {
 		return ledger.Hash{}, fmt.Errorf("node: submit: %w", err)
 	}
-	if code := n.chain.State().Screen(c); code != ledgerv1.ReceiptCode_RECEIPT_CODE_OK {
+	s := n.chain.State()
+	if code := s.Screen(c); code != ledgerv1.ReceiptCode_RECEIPT_CODE_OK {
 		return c.ID(), &Refusal{Code: code}
 	}
-	fresh, err := n.waiting.add(c)
+	fresh, err := n.waiting.add(c, fees(s, c.Body().Sender))
+	if errors.Is(err, errPoor) { // or what waits was paid for just now
+		n.waiting.sweep(s, c.Body().Sender)
+		fresh, err = n.waiting.add(c, fees(s, c.Body().Sender))
+	}
 	if err != nil || !fresh {
 		return c.ID(), err
 	}
@@ -114,7 +124,7 @@ func (n *Node) spread(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		n.waiting.sweep(n.chain.State())
+		n.waiting.sweep(n.chain.State(), nil)
 		if n.votes() {
 			n.offerAll(ctx)
 			continue

@@ -152,7 +152,7 @@ func TestWaiting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = list.add(c)
+		_, err = list.add(c, 1000)
 		return err
 	}
 	for range 2 {
@@ -183,5 +183,42 @@ func TestWaiting(t *testing.T) {
 	}
 	if len(list.senders) != 0 || list.bytes != 0 {
 		t.Fatal(list.senders, list.bytes)
+	}
+}
+
+// TestPauper has an account with money for three fees say a hundred transactions: others hear of three.
+func TestPauper(t *testing.T) {
+	w := newWorld(t, 1)
+	n := w.open(0)
+	pauper := chaintest.Key(4000)
+	w.submit(n, transaction(n, chaintest.Key(1000), &ledgerv1.Action{Kind: &ledgerv1.Action_Transfer{Transfer: &ledgerv1.Transfer{
+		To: chaintest.Public(pauper), Amount: 3*n.Chain().State().Params().Fee + 1,
+	}}}), ok)
+	state := n.Chain().State()
+	taken, kept := 0, newWaiting(1000, string(n.Key()))
+	for i := range 100 {
+		c, err := n.Chain().Check(transaction(n, pauper, anchor(note(t, 4000, int64(i+1), 1))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n.purses.take(state, c) {
+			taken++
+		}
+		if _, err := kept.add(c, fees(state, c.Body().Sender)); (err == nil) != (i < 3) {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+	if taken != 3 {
+		t.Fatalf("%d were taken", taken)
+	}
+	for i := range 3 {
+		w.submit(n, transaction(n, pauper, anchor(note(t, 4000, int64(i+1), 1))), ok)
+	}
+	r, _ := errors.AsType[*Refusal](func() error {
+		_, err := n.Submit(w.ctx(), transaction(n, pauper, anchor(note(t, 4000, 9, 1))))
+		return err
+	}())
+	if r == nil || r.Code != ledgerv1.ReceiptCode_RECEIPT_CODE_INSUFFICIENT_BALANCE {
+		t.Fatal(r)
 	}
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"slices"
 	"sync"
 	"time"
@@ -39,8 +40,8 @@ func newWaiting(limit int, self string) *waiting {
 	}
 }
 
-// add reports whether the transaction is new.
-func (w *waiting) add(c ledger.Checked) (bool, error) {
+// add reports whether the transaction is new. Its sender can pay for so many.
+func (w *waiting) add(c ledger.Checked, fees uint64) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.byID[c.ID()] != nil {
@@ -50,6 +51,9 @@ func (w *waiting) add(c ledger.Checked) (bool, error) {
 	size := len(c.Encoded())
 	if len(w.byID) >= w.limit || w.bytes+size > maxWaitingBytes || sender != w.self && w.senders[sender] >= w.limit/10 {
 		return false, ErrFull
+	}
+	if uint64(w.senders[sender]) >= fees {
+		return false, errPoor
 	}
 	w.serial++
 	w.byID[c.ID()] = &held{tx: c, serial: w.serial}
@@ -80,11 +84,14 @@ func (w *waiting) remove(id ledger.Hash) {
 	}
 }
 
-// sweep drops what is in a block or can be in none any more.
-func (w *waiting) sweep(s ledger.State) {
+// sweep drops what is in a block or can be in none any more, of one sender or, if none is named, of all.
+func (w *waiting) sweep(s ledger.State, sender []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for id, h := range w.byID {
+		if sender != nil && !bytes.Equal(sender, h.tx.Body().Sender) {
+			continue
+		}
 		switch s.Screen(h.tx) {
 		case ledgerv1.ReceiptCode_RECEIPT_CODE_EXPIRED, ledgerv1.ReceiptCode_RECEIPT_CODE_REPLAYED:
 			w.remove(id)
