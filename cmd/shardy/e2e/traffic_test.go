@@ -168,7 +168,11 @@ func (tr *traffic) settle(ask ...*member) {
 		}
 		return missing == 0 || f.Context().Err() != nil
 	})
+	again := 0
 	for _, p := range tr.sent {
+		if r.held[p.id] > 1 {
+			again++
+		}
 		if n := r.carried[p.id]; n != 1 {
 			f.Errorf("payment %x was carried out %d times", p.id, n)
 		}
@@ -179,6 +183,6 @@ func (tr *traffic) settle(ask ...*member) {
 	if r.accused != f.villains {
 		f.Errorf("%d were convicted of equivocation, of %d villains", r.accused, f.villains)
 	}
-	f.Logf("%d payments, each carried out once; of %d the block was told at once; %d lost their orchestrator and were repeated, %d of them needed it; refused %v",
-		len(tr.sent), told, orphans, lost, r.refused)
+	f.Logf("%d payments, each carried out once; of %d the block was told at once; %d lost their orchestrator and were repeated, %d of them needed it; %d are in a second block, where they do nothing; refused %v",
+		len(tr.sent), told, orphans, lost, again, r.refused)
 }
