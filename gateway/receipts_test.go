@@ -3,11 +3,13 @@ package gateway_test
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/shardy-network/orchestrator/actors"
 	"github.com/shardy-network/orchestrator/actors/proof"
 	"github.com/shardy-network/orchestrator/gateway"
 	"github.com/shardy-network/orchestrator/gateway/agent"
@@ -257,4 +259,57 @@ func (overrun) Run(ctx context.Context, t agent.Task) (agent.Result, error) {
 		r.Fuel = 1 << 40
 	}
 	return r, err
+}
+
+// The task that a drain waits for is given up: what was recorded before it is receipted.
+func TestReceiptsComeWhenTheLastTaskOfADrainIsGivenUp(t *testing.T) {
+	for name, giveUp := range map[string]func(*rig, *raw, *workerv1.TaskAssign){
+		"by the worker": func(_ *rig, w *raw, m *workerv1.TaskAssign) {
+			w.say(&workerv1.FromWorker{Kind: &workerv1.FromWorker_TaskFailed{TaskFailed: &workerv1.TaskFailed{Token: m.GetToken()}}})
+		},
+		"by the orchestrator": func(r *rig, _ *raw, _ *workerv1.TaskAssign) {
+			if _, err := r.host.Do(t.Context(), actors.SlotAddress("b", 0), &eventv1.Command{Kind: &eventv1.Command_CancelSlot{
+				CancelSlot: &eventv1.CancelSlot{Reason: "decided"},
+			}}); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, receiptsAfter(time.Minute))
+			w, _ := r.join(t, nil)
+			a, _ := w.give("a", r.spec(t, []byte("input")))
+			b, _ := w.give("b", r.spec(t, []byte("input")))
+			w.recorded(a)
+			w.say(&workerv1.FromWorker{Kind: &workerv1.FromWorker_Drain{Drain: &workerv1.Drain{Reason: "enough"}}})
+			r.host.eventually(t, "draining", func() bool { return r.host.draining[string(w.public())] })
+			giveUp(r, w, b)
+			w.expectReceipt(a)
+		})
+	}
+}
+
+// A result that is recorded while its worker is away is receipted when the worker is back.
+func TestReceiptsOfResultsThatWereRecordedMeanwhile(t *testing.T) {
+	r := newRig(t, receiptsAfter(time.Minute))
+	w, _ := r.join(t, nil)
+	m, _ := w.give("job", r.spec(t, []byte("input")))
+	r.host.away.Store(true) // the log takes nothing yet
+	w.finish(w.result(m, []byte("x")), []byte("x"))
+	eventually(t, "result on its way", func() bool { return w.taken(m.GetToken()) })
+	_ = w.conn.Close()
+	eventually(t, "gone", func() bool { return r.door.Stats().Sessions == 0 })
+	r.host.away.Store(false)
+	eventually(t, "recorded", func() bool { return r.door.Stats().Recorded == 1 })
+	again := r.dial(t, w.key)
+	again.hello()
+	again.prove()
+	again.expectReceipt(m)
+}
+
+// taken reports whether the door has the whole result: whoever sends it again is told that it is a duplicate.
+func (w *raw) taken(token uint64) bool {
+	none := sha256.Sum256(nil)
+	w.finish(&workerv1.TaskResult{Token: token, OutputSha256: none[:]}, nil)
+	return w.outcome(token).GetOutcome() == workerv1.TaskOutcome_TASK_OUTCOME_DUPLICATE
 }

@@ -1,0 +1,41 @@
+package gateway
+
+import (
+	"testing"
+	"time"
+
+	"github.com/shardy-network/orchestrator/actors/proof"
+)
+
+// What is owed to workers that are away is bounded, counted right, and forgotten in the end.
+func TestArrearsAreBounded(t *testing.T) {
+	var a arrears
+	now := time.Now()
+	worker := func(n int) [32]byte { return [32]byte{byte(n), byte(n >> 8), byte(n >> 16)} }
+	long := proof.Recorded{Job: string(make([]byte, 200))}
+	for n := range 100 { // each of several batches
+		for range proof.MaxRecorded + 1 {
+			a.add(worker(n), long, now.Add(time.Duration(n)*time.Second))
+		}
+	}
+	for n := range maxArrears / firstBatch {
+		b := &batch{}
+		b.add(proof.Recorded{Job: "job"})
+		a.put(worker(1000+n), []*batch{b}, now)
+	}
+	if a.size > maxArrears+firstBatch<<6 {
+		t.Fatalf("%d bytes are kept, limit %d", a.size, maxArrears)
+	}
+	owed := a.take(worker(99))
+	if len(owed) != 2 || owed[0].n != proof.MaxRecorded || owed[1].n != 1 || a.take(worker(99)) != nil {
+		t.Fatalf("owed %d batches", len(owed))
+	}
+	a.forget(now.Add(50*time.Second + time.Millisecond))
+	if len(a.m) != 48 || a.m[worker(51)] == nil || a.m[worker(50)] != nil {
+		t.Fatalf("%d workers are remembered", len(a.m))
+	}
+	a.forget(now.Add(time.Hour))
+	if len(a.m) != 0 || a.size != 0 {
+		t.Fatalf("%d workers and %d bytes are left", len(a.m), a.size)
+	}
+}
