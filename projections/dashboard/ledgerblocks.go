@@ -267,11 +267,17 @@ func signersOf(b fullBlock, now *operatorv1.GetLedgerResponse, n nicknames) ([]s
 
 // kindsText counts the actions of transactions by kind.
 func kindsText(txs []*operatorv1.TransactionView) string {
-	counts := map[string]int{}
+	var all []*ledgerv1.Action
 	for _, t := range txs {
-		for _, a := range t.GetBody().GetActions() {
-			counts[kindOfAction(a)]++
-		}
+		all = append(all, t.GetBody().GetActions()...)
+	}
+	return kindsOf(all)
+}
+
+func kindsOf(actions []*ledgerv1.Action) string {
+	counts := map[string]int{}
+	for _, a := range actions {
+		counts[kindOfAction(a)]++
 	}
 	var kinds []string
 	for _, kind := range slices.Sorted(maps.Keys(counts)) {

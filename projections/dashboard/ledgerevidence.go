@@ -29,6 +29,12 @@ type actionView struct {
 	Penalties table       // of a slash, while they are frozen
 	Approvals []signer
 	Note      string
+	Folded    bool
+}
+
+// Rests reports whether there is more to see of the action than what it does.
+func (a actionView) Rests() bool {
+	return len(a.Facts)+len(a.Groups)+len(a.Pair)+len(a.Approvals)+len(a.Penalties.Rows) > 0
 }
 
 // evidence are results with one checksum.
@@ -145,7 +151,7 @@ func (t teller) settlement(v *actionView, s *ledgerv1.Settlement, p *ledgerv1.Pa
 	sum := d.GetChecksum()
 	v.Groups = []evidence{{
 		Standing: badge{toneVerified, "paid"}, Checksum: shortKey(sum), Full: hex.EncodeToString(sum),
-		Said: plural(len(d.GetAgreeing()), "signed result"), Results: t.resultTable("Paid results", d.GetAgreeing(), true, s.GetPrice()),
+		Said: plural(len(d.GetAgreeing()), "signed result"), Results: t.resultTable(v.Number, "Paid results", d.GetAgreeing(), true, s.GetPrice()),
 	}}
 	if bonus := p.GetStakeBonusPpm(); bonus > 0 {
 		v.Note = fmt.Sprintf("Each earns the price and up to %s more by its stake at that block; %s of it go to the treasury. What is left of the escrow went back.", percent(bonus), percent(p.GetTreasuryPpm()))
@@ -157,7 +163,7 @@ func (t teller) slash(v *actionView, d *ledgerv1.Decision) {
 	sum := d.GetChecksum()
 	v.Groups = []evidence{{
 		Standing: badge{toneVerified, "agree"}, Checksum: shortKey(sum), Full: hex.EncodeToString(sum),
-		Said: plural(len(d.GetAgreeing()), "signed result"), Results: t.resultTable("Agreeing results", d.GetAgreeing(), false, 0),
+		Said: plural(len(d.GetAgreeing()), "signed result"), Results: t.resultTable(v.Number, "Agreeing results", d.GetAgreeing(), false, 0),
 	}}
 	var order [][32]byte
 	by := map[[32]byte][]*ledgerv1.Result{}
@@ -171,13 +177,13 @@ func (t teller) slash(v *actionView, d *ledgerv1.Decision) {
 	for _, sum := range order {
 		v.Groups = append(v.Groups, evidence{
 			Standing: badge{toneMismatch, "contradicted"}, Checksum: shortKey(sum[:]), Full: hex.EncodeToString(sum[:]),
-			Said: plural(len(by[sum]), "signed result"), Results: t.resultTable("Contradicted results", by[sum], false, 0),
+			Said: plural(len(by[sum]), "signed result"), Results: t.resultTable(v.Number, "Contradicted results", by[sum], false, 0),
 		})
 	}
 }
 
 // resultTable lists results. All of one table have the same checksum, which is said above it.
-func (t teller) resultTable(caption string, all []*ledgerv1.Result, paid bool, price uint64) table {
+func (t teller) resultTable(action int, caption string, all []*ledgerv1.Result, paid bool, price uint64) table {
 	titles := []string{"Worker", "Slot#", "Checksum", "Status~", "Fuel#~", "Output~"}
 	if paid {
 		titles = append(titles, "Price#")
@@ -191,7 +197,7 @@ func (t teller) resultTable(caption string, all []*ledgerv1.Result, paid bool, p
 		if paid {
 			cells = append(cells, moneyCell(price))
 		}
-		out.add(fmt.Sprintf("%s-%d-%x", domID(caption), i, sum[:4]), cells...)
+		out.add(fmt.Sprintf("%d-%s-%d-%x", action, domID(caption), i, sum[:4]), cells...)
 	}
 	return out
 }
@@ -279,7 +285,7 @@ func (d *Dashboard) penalties(ctx context.Context, t *operatorv1.TransactionView
 			what = state(toneMismatch, "Frozen").with("until block " + thousands(p.GetDue()) + ", then half is burned and half goes to those who were right")
 			amount = moneyCell(p.GetAmount())
 		}
-		out.add("penalty-"+hex.EncodeToString(r.GetWorker()), accountCell(r.GetWorker(), n), what, amount)
+		out.add("penalty-"+dec.GetJob()+"-"+hex.EncodeToString(r.GetWorker()), accountCell(r.GetWorker(), n), what, amount)
 	}
 	return out, nil
 }

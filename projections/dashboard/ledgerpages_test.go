@@ -42,6 +42,7 @@ func ledgerScreens(m *mint, all ledgerDeeds) [][2]string {
 		{"void", at(all.void)},
 		{"validators", at(all.validators)},
 		{"refused", at(all.refused)},
+		{"batch", at(all.batch)},
 		{"mesh", "/mesh"},
 		{"job-settled", linkJob(all.paidJob)},
 		{"job-locked", linkJob(all.lockedJob)},
@@ -67,6 +68,22 @@ var (
 	plainly  = strings.NewReplacer(" .", ".", " ,", ",", " :", ":") // behind a link
 	nextLink = regexp.MustCompile(`<a href="([^"]+)" rel="next">`)
 )
+
+var ids = regexp.MustCompile(` id="([^"]*)"`)
+
+// TestIDsAreUnique: an update finds each line again by its id.
+func TestIDsAreUnique(t *testing.T) {
+	s, m, all := ledgerScene(t, nil)
+	for _, screen := range ledgerScreens(m, all) {
+		seen := map[string]bool{}
+		for _, id := range ids.FindAllStringSubmatch(s.page(screen[1]), -1) {
+			if seen[id[1]] {
+				t.Errorf("%s has two of %q", screen[1], id[1])
+			}
+			seen[id[1]] = true
+		}
+	}
+}
 
 // textOf is what a page says.
 func textOf(body string) string { return html.UnescapeString(markup.ReplaceAllString(body, " ")) }
@@ -256,6 +273,8 @@ func TestTransactionsInWords(t *testing.T) {
 	s.says(at(all.validators), "Makes version 3 of the validators: with west.", "Approved by", "south signed")
 	s.says(at(all.refused), "Insufficient balance", "Refused in block 9 at action 2 of 2", "It changed nothing but the fee", "1. Transfer ○ Undone", "2. Transfer ✕ Insufficient balance")
 	s.says(at(all.many)+"?block=14", "number 129 in it")
+	s.says(at(all.batch), "all 64 actions or none", "63 Locks 1 for job batched-31", "64 Pays 2 workers for job batched-31")
+	s.says("/ledger/transactions", "Pays for 32 jobs 32 × escrow, 32 × settlement")
 	for _, path := range []string{at(all.many) + "?block=13", at(all.many) + "?block=999", "/ledger/transactions/00", at(make([]byte, 32))} {
 		if a := s.get(path); a.status != http.StatusNotFound {
 			t.Errorf("%s: %d", path, a.status)

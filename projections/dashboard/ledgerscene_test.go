@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -28,9 +29,9 @@ func (k knots) GetMesh(context.Context, *operatorv1.GetMeshRequest) (*operatorv1
 
 // deeds on the ledger whose pages are looked at, by their ids.
 type ledgerDeeds struct {
-	settlement, slash, votes, notes, results, anchor, void, validators, refused, many []byte
-	paidJob, lockedJob, unpaidJob, openJob                                            string
-	liar, rich, client                                                                ed25519.PrivateKey
+	settlement, slash, votes, notes, results, anchor, void, validators, refused, many, batch []byte
+	paidJob, lockedJob, unpaidJob, openJob                                                   string
+	liar, rich, client                                                                       ed25519.PrivateKey
 }
 
 // ledgerScene is a dashboard with a ledger on which everything has happened that can.
@@ -101,7 +102,15 @@ func ledgerScene(t testing.TB, change func(*Deps)) (*scene, *mint, ledgerDeeds) 
 	}}})
 	id = west.ID()
 	all.validators = bytes.Clone(id[:])
-	m.add(append(crowd, west)...)
+	var deeds []*ledgerv1.Action
+	for i := range 32 {
+		job := fmt.Sprintf("batched-%d", i)
+		deeds = append(deeds, lock(job, 1_000_000), payFor(decided(job, []ed25519.PrivateKey{w.workers[0], w.workers[6]}), 51_200))
+	}
+	batch := m.tx(own, deeds...)
+	id = batch.ID()
+	all.batch = bytes.Clone(id[:])
+	m.add(append(crowd, west, batch)...)
 	id = crowd[128].ID()
 	all.many = bytes.Clone(id[:])
 	m.absent = 2

@@ -107,17 +107,54 @@ func transactionTable(all []*operatorv1.TransactionView, n nicknames, within boo
 
 // actionsCell says what a transaction does, in short.
 func actionsCell(actions []*ledgerv1.Action, n nicknames) cell {
-	if len(actions) == 0 {
+	switch len(actions) {
+	case 0:
 		return none()
+	case 1:
+		return text(tellAction(actions[0], n).String())
+	case 2:
+		return text(tellAction(actions[0], n).String()).with(tellAction(actions[1], n).String())
 	}
-	c := text(tellAction(actions[0], n).String())
-	switch rest := len(actions) - 1; {
-	case rest == 1:
-		return c.with(tellAction(actions[1], n).String())
-	case rest > 1:
-		return c.with("and " + strconv.Itoa(rest) + " more")
+	return batchCell(actions)
+}
+
+// batchCell says what many actions do together. Orchestrators settle many jobs in one transaction, most of them with
+// the escrow that pays for them.
+func batchCell(actions []*ledgerv1.Action) cell {
+	paid, punished, refunded, locked, others := 0, 0, 0, 0, 0
+	for _, a := range actions {
+		switch a.GetKind().(type) {
+		case *ledgerv1.Action_TaskVerified:
+			paid++
+		case *ledgerv1.Action_ConsensusMismatch:
+			punished++
+		case *ledgerv1.Action_Refund:
+			refunded++
+		case *ledgerv1.Action_JobEscrow:
+			locked++
+		default:
+			others++
+		}
 	}
-	return c
+	var parts []string
+	add := func(n int, format string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf(format, plural(n, "job")))
+		}
+	}
+	add(paid, "pays for %s")
+	add(punished, "punishes for %s")
+	add(refunded, "takes escrows of %s back")
+	if locked > paid {
+		add(locked-paid, "locks money for %s")
+	}
+	if len(parts) == 0 {
+		return text(sentenceCase(kindsOf(actions)))
+	}
+	if others > 0 {
+		parts = append(parts, "and more")
+	}
+	return text(capital(strings.Join(parts, ", "))).with(kindsOf(actions))
 }
 
 // receiptCell is what became of a transaction.
@@ -133,6 +170,9 @@ func receiptCell(r *ledgerv1.Receipt) cell {
 	return state(toneDead, sentenceCase(enumText(r.GetCode()))).with(r.GetDetail())
 }
 
+// openActions is how many actions a page shows with all they rest on. More of them are folded.
+const openActions = 4
+
 type transactionView struct {
 	ID      string
 	Tone    tone
@@ -142,6 +182,9 @@ type transactionView struct {
 	Actions []actionView
 	JSON    string
 }
+
+// Many reports whether the actions are folded.
+func (v *transactionView) Many() bool { return len(v.Actions) > openActions }
 
 // PageTitle names the transaction.
 func (v *transactionView) PageTitle() string { return "Transaction " + shortID(v.ID) }
@@ -171,6 +214,7 @@ func (d *Dashboard) transaction(ctx context.Context, q *ask) (any, error) {
 				return nil, err
 			}
 		}
+		action.Folded = len(t.GetBody().GetActions()) > openActions
 		v.Actions = append(v.Actions, action)
 	}
 	return v, nil
