@@ -46,7 +46,7 @@ func BenchmarkJob(b *testing.B) {
 			}
 			node := &null{toy: sc.chain, check: check}
 			sc.conf.Ledger = node
-			var hear, send time.Duration
+			var hear, send, cpu time.Duration
 			bytes := 0
 			n := 0
 			for b.Loop() {
@@ -66,6 +66,7 @@ func BenchmarkJob(b *testing.B) {
 				s.pass(b.Context())
 				hear += half.Sub(begin)
 				send += time.Since(half)
+				cpu += s.pace.total()
 				bytes = s.Status().Bytes
 				n += jobs
 				if st := s.Status(); st.Waiting > 0 || st.Sent == 0 {
@@ -74,6 +75,7 @@ func BenchmarkJob(b *testing.B) {
 			}
 			b.ReportMetric(float64(hear.Nanoseconds())/float64(n), "hear-ns/job")
 			b.ReportMetric(float64(send.Nanoseconds())/float64(n), "send-ns/job")
+			b.ReportMetric(float64(cpu.Nanoseconds())/float64(n), "cpu-ns/job")
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/job")
 			b.ReportMetric(float64(bytes)/jobs, "B/job")
 			b.ReportMetric(0, "ns/op")

@@ -3,6 +3,7 @@ package settlement
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -266,6 +267,38 @@ func TestTheLogIsTheQueue(t *testing.T) {
 	st := sc.s.Status()
 	if st.Waiting > maxWaiting+1024 || st.Position >= end {
 		t.Fatalf("%d wait at %d of %d", st.Waiting, st.Position, end)
+	}
+}
+
+// TestEnds holds that who waits for room is told when nothing is settled any more.
+func TestEnds(t *testing.T) {
+	few := func(p *ledgerv1.Params) { p.EvidenceBlocks, p.UnbondingBlocks, p.CorrelationBlocks = 30, 60, 30 }
+	sc := newScene(t, 10_000_000, nil, few)
+	facts := worked("j", 0, 2, honest)
+	for n := range maxWaiting {
+		id := fmt.Sprint("j", n)
+		sc.write("job-"+id, submitted(id))
+		for slot := range uint32(2) {
+			sc.write(fmt.Sprintf("assignment-%s-%d", id, slot), takenBy(facts, int(slot)+2)...)
+		}
+		sc.write("job-"+id, verdict())
+	}
+	sc.hear(1 << 20)
+	applied := make(chan error)
+	go func() { applied <- sc.apply(1) }()
+	for range 31 {
+		sc.chain.block()
+	}
+	sc.chain.low = 31
+	sc.chain.deny = context.DeadlineExceeded
+	if err := sc.s.Run(t.Context()); !errors.Is(err, ErrForgotten) {
+		t.Fatalf("ends with %v", err)
+	}
+	if err := <-applied; !errors.Is(err, ErrForgotten) {
+		t.Errorf("who waited is told %v", err)
+	}
+	if st := sc.s.Status(); !errors.Is(st.Failed, ErrForgotten) {
+		t.Errorf("%+v", st)
 	}
 }
 

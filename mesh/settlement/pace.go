@@ -9,7 +9,7 @@ import (
 
 // What may be worked without a rest, and what is remembered of long work.
 const (
-	burst   = 20 * time.Millisecond
+	burst   = 2 * time.Millisecond
 	maxDebt = 2 * time.Second
 )
 

@@ -178,7 +178,7 @@ func (m mark) check(ctx context.Context, log Log) error {
 func filter() events.Filter { return events.Filter{Types: settle.Types} }
 
 // Run sends transactions, follows the blocks and asks the referee until ctx ends, and then returns nil, or until the book
-// cannot be kept any more.
+// cannot be kept any more: ErrForgotten, or what the blocks end with. From then on Apply fails with that too.
 func (s *Settlement) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -188,11 +188,13 @@ func (s *Settlement) Run(ctx context.Context) error {
 		all.Go(func() { s.refereeing(ctx) })
 	}
 	err := s.following(ctx)
-	s.mu.Lock()
 	if err != nil {
+		s.mu.Lock()
 		s.failed = err
+		close(s.room) // whoever waits for it is told
+		s.room = make(chan struct{})
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
 	stop(err)
 	all.Wait()
 	return err
