@@ -169,7 +169,7 @@ func (e *Engine) Submit(ctx context.Context, tx []byte) error {
 	if err != nil || !fresh {
 		return err
 	}
-	if in := e.running.Load(); in != nil {
+	if in := e.running.Load(); in != nil && in.leads() {
 		in.offer(id, tx)
 	}
 	return nil

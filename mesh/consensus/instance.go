@@ -17,20 +17,22 @@ import (
 // instance is one run of the library, from a start to a stop. The engine has one at most, and makes another when this
 // one has failed or lags behind.
 type instance struct {
-	engine *Engine
-	node   uint64
-	config bft.Configuration
-	core   *consensus.Consensus
-	votes  *wal.WriteAheadLogFile
-	in     *ingress
-	paces  paces
-	ctx    context.Context // of pulls while it runs
-	cancel context.CancelFunc
-	ticks  [3]*time.Ticker
-	own    bft.Proposal                 // last one that was made here; guarded by engine.chain
-	bound  atomic.Pointer[bft.Proposal] // last one whose header was found to bind all of it
-	seen   uint64                       // version of the validators that the library knows; guarded by engine.chain
-	served chan struct{}                // closed when the clock of the gate has stopped
+	engine  *Engine
+	node    uint64
+	config  bft.Configuration
+	core    *consensus.Consensus
+	votes   *wal.WriteAheadLogFile
+	in      *ingress
+	paces   paces
+	ctx     context.Context // of pulls while it runs
+	cancel  context.CancelFunc
+	ticks   [3]*time.Ticker
+	own     bft.Proposal                 // last one that was made here; guarded by engine.chain
+	bound   atomic.Pointer[bft.Proposal] // last one whose header was found to bind all of it
+	seen    uint64                       // version of the validators that the library knows; guarded by engine.chain
+	served  chan struct{}                // closed when the clock of the gate has stopped
+	fed     chan struct{}                // closed when nothing is put into the pool any more
+	changed chan struct{}                // another view has begun
 
 	lastSent  atomic.Pointer[encoded]
 	lastBatch atomic.Pointer[batch]
@@ -44,8 +46,11 @@ type instance struct {
 
 // startInstance opens the log of votes and runs the library from the last committed block.
 func (e *Engine) startInstance(ctx context.Context) (*instance, error) {
-	in := &instance{engine: e, node: nodeOf(e.self), config: e.cfg.library(nodeOf(e.self)), served: make(chan struct{})}
-	log := &libraryLog{log: e.log, fail: in.fail, begun: func(view uint64) { in.view.Store(view); in.in.begun(view) }}
+	in := &instance{
+		engine: e, node: nodeOf(e.self), config: e.cfg.library(nodeOf(e.self)), served: make(chan struct{}),
+		fed: make(chan struct{}), changed: make(chan struct{}, 1),
+	}
+	log := &libraryLog{log: e.log, fail: in.fail, begun: in.begun}
 
 	e.chain.Lock()
 	height, m := e.height.Load(), e.members()
@@ -94,6 +99,7 @@ func (e *Engine) startInstance(ctx context.Context) (*instance, error) {
 	}
 	in.ready.Store(true)
 	go in.clock()
+	go in.feed()
 	return in, nil
 }
 
@@ -147,6 +153,7 @@ func (in *instance) stop() error {
 		in.core.Stop()
 		in.in.wait()
 		<-in.served
+		<-in.fed
 	}()
 	patience := time.NewTimer(max(10*time.Second, 4*in.engine.cfg.Heartbeat))
 	defer patience.Stop()

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,64 @@ func TestBadStateRoot(t *testing.T) {
 	txs := toyTxs(10, 500)
 	net.submit(nodes, txs...)
 	rest := without(nodes, liar)
+	net.awaitTxs(rest, txs)
+	net.agree(rest)
+}
+
+// TestCensoringLeader: a leader that proposes everything but one transaction, and takes it from nobody, is complained of
+// and replaced, although it is never silent.
+func TestCensoringLeader(t *testing.T) {
+	t.Parallel()
+	net := newNetwork(t, 4, nil)
+	nodes := net.startAll()
+	net.submit(nodes, toyTx(0))
+	net.awaitTxs(nodes, toyTxs(0, 1))
+	liar := net.leader()
+	rest := without(nodes, liar)
+	unwanted := toyTx(666)
+	var dropped atomic.Int64
+	net.x.Alter(func(_, to Key, frame []byte) [][]byte {
+		if to == liar.key && frame[0] == frameTransaction {
+			dropped.Add(1)
+			return nil
+		}
+		return [][]byte{frame}
+	})
+	net.submit(rest, unwanted)
+	for i, done := 1000, false; !done; i++ { // the chain goes on meanwhile
+		tx := toyTxs(i, 1)
+		net.submit(nodes, tx...)
+		net.awaitTxs(rest, tx)
+		rest[0].ledger.mu.Lock()
+		done = rest[0].ledger.count[string(unwanted)] > 0
+		rest[0].ledger.mu.Unlock()
+	}
+	net.awaitTxs(nodes, [][]byte{unwanted})
+	if dropped.Load() == 0 {
+		t.Error("nobody took it to the leader")
+	}
+	net.agree(nodes)
+}
+
+// TestNewLeaderHasAll: what waits at the validators while there is no leader is in the first blocks of the next one, which
+// has it from nobody but itself.
+func TestNewLeaderHasAll(t *testing.T) {
+	t.Parallel()
+	net := newNetwork(t, 4, func(c *Config) { c.BatchCount = 100 })
+	nodes := net.startAll()
+	net.submit(nodes, toyTx(0))
+	net.awaitTxs(nodes, toyTxs(0, 1))
+	first := net.leader()
+	rest := without(nodes, first)
+	net.x.Alter(func(_, _ Key, frame []byte) [][]byte { // nothing is forwarded
+		if frame[0] == frameTransaction {
+			return nil
+		}
+		return [][]byte{frame}
+	})
+	net.stop(first)
+	txs := toyTxs(100, 300)
+	net.submit(rest, txs...)
 	net.awaitTxs(rest, txs)
 	net.agree(rest)
 }

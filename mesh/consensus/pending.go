@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/sha256"
+	"slices"
 	"sync"
 )
 
@@ -24,11 +25,13 @@ type pending struct {
 	recent map[txID]struct{}
 	ring   []txID
 	at     int
+	count  uint64 // of what was ever added
 }
 
 type pendingTx struct {
-	id txID
-	tx []byte
+	id     txID
+	tx     []byte
+	number uint64 // ascending from 1 on
 }
 
 func newPending(limit int) *pending {
@@ -48,7 +51,8 @@ func (p *pending) add(ctx context.Context, id txID, tx []byte) (bool, error) {
 			return false, nil
 		}
 		if len(p.byID) < p.limit {
-			p.byID[id] = p.order.PushBack(pendingTx{id, tx})
+			p.count++
+			p.byID[id] = p.order.PushBack(pendingTx{id, tx, p.count})
 			p.mu.Unlock()
 			return true, nil
 		}
@@ -105,13 +109,28 @@ func (p *pending) isCommitted(id txID) bool {
 	return ok
 }
 
-func (p *pending) all() []pendingTx {
+// last is the number of what was added last.
+func (p *pending) last() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	txs := make([]pendingTx, 0, p.order.Len())
-	for e := p.order.Front(); e != nil; e = e.Next() {
-		txs = append(txs, e.Value.(pendingTx))
+	return p.count
+}
+
+// between returns what waits with a number above one and not above another, in order.
+func (p *pending) between(above, to uint64) []pendingTx {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var txs []pendingTx
+	for e := p.order.Back(); e != nil; e = e.Prev() {
+		tx := e.Value.(pendingTx)
+		if tx.number <= above {
+			break
+		}
+		if tx.number <= to {
+			txs = append(txs, tx)
+		}
 	}
+	slices.Reverse(txs)
 	return txs
 }
 

@@ -161,7 +161,7 @@ func (s *supervisor) stop() {
 // offer submits again what was accepted and is in no block.
 func (s *supervisor) offer(in *instance) {
 	s.offered = time.Now()
-	for _, tx := range s.e.pending.all() {
+	for _, tx := range s.e.pending.between(0, s.e.pending.last()) {
 		if s.e.ctx.Err() != nil {
 			return
 		}

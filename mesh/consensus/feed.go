@@ -1,0 +1,53 @@
+package consensus
+
+import "time"
+
+// A transaction costs a validator as much in the library's pool as all else of its ordering, and only the leader needs it
+// there at once. So a follower puts in only what is still in no block after a while: the library then forwards it, and at
+// last complains of the leader. A validator that begins to lead puts in all that waits.
+
+// feedEvery is how often a follower looks for what waits. What it finds was accepted before the last look.
+func (c Config) feedEvery() time.Duration { return max(c.Heartbeat/8, 2*c.BatchInterval) }
+
+// leads reports whether this validator leads, as far as it knows.
+func (in *instance) leads() bool {
+	return in.engine.members().leader(in.view.Load()) == in.node
+}
+
+// begun hears that a view runs. It is called by the library, which must not be called back.
+func (in *instance) begun(view uint64) {
+	in.view.Store(view)
+	in.in.begun(view)
+	select {
+	case in.changed <- struct{}{}:
+	default:
+	}
+}
+
+// feed is the goroutine that puts into the library's pool what Submit has not. What was accepted up to a number waits
+// since the last look at least; what is above it may still be on its way into a block.
+func (in *instance) feed() {
+	defer close(in.fed)
+	look := time.NewTicker(in.engine.cfg.feedEvery())
+	defer look.Stop()
+	var done, mark uint64
+	for {
+		select {
+		case <-in.ctx.Done():
+			return
+		case <-in.changed:
+			if !in.leads() {
+				continue
+			}
+			mark = in.engine.pending.last()
+		case <-look.C:
+		}
+		for _, tx := range in.engine.pending.between(done, mark) {
+			if in.ctx.Err() != nil {
+				return
+			}
+			in.offer(tx.id, tx.tx)
+		}
+		done, mark = mark, in.engine.pending.last()
+	}
+}
