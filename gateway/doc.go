@@ -3,7 +3,8 @@
 //
 // It promises that nothing a worker sends reaches a slot before it was measured (token, length, digest, shape, finite
 // numbers, fuel, signature, further proof), that thanks leave only after the append is durable, that a socket that is
-// gone has its tasks stripped at once, and that no worker can hold more memory, time or turns than the limits of Config.
+// gone has its tasks stripped at once, that every recorded result is in a signed receipt within seconds, unless its worker
+// stays away, and that no worker can hold more memory, time or turns than the limits of Config.
 // It decides nothing about jobs: whether a result is right, a worker good or a task late is for the entities to say.
 //
 // What lives below: wire (frames, pure), crew (goroutines that wait for work), socket (one connection), agent (the far

@@ -203,7 +203,7 @@ func TestTamperedClaimsProveNothingElse(t *testing.T) {
 	}
 	passed := 0
 	for i := range sound {
-		for bit := range 8 {
+		for bit := i % 4; bit < 8; bit += 4 {
 			bad := bytes.Clone(sound)
 			bad[i] ^= 1 << bit
 			c, err := Decode(bad)
@@ -226,8 +226,8 @@ func TestTamperedClaimsProveNothingElse(t *testing.T) {
 			}
 		}
 	}
-	if passed > len(sound)/10 { // the parts that have no weight, as the view's spare signatures
-		t.Fatalf("%d of %d changes made no difference", passed, 8*len(sound))
+	if passed > len(sound)/40 { // the parts that have no weight, as the view's spare signatures
+		t.Fatalf("%d of %d changes made no difference", passed, 2*len(sound))
 	}
 }
 
