@@ -93,7 +93,7 @@ type Outcome struct {
 func (c *Chain) Await(ctx context.Context, id ledger.Hash) (Outcome, error) {
 	for {
 		v := c.view.Load()
-		if s, ok := c.recent.get(id); ok {
+		if s, ok := c.recent.get(id); ok && s.height <= v.state.Height() { // a later block is just about to be shown
 			return c.outcome(s, id)
 		}
 		select {
