@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/shardy-network/orchestrator/actors/ledger"
 	"github.com/shardy-network/orchestrator/mesh/chain/chaintest"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 	operatorv1 "github.com/shardy-network/orchestrator/proto/shardy/operator/v1"
@@ -108,6 +110,40 @@ func FuzzGenesisFile(f *testing.F) {
 		again, err := (&app{}).rootFile(name)
 		if err != nil || again.hash != root.hash {
 			t.Fatalf("%x, %v", root.hash, err)
+		}
+	})
+}
+
+// FuzzFork: an accusation that is made of a file is one that the ledger takes.
+func FuzzFork(f *testing.F) {
+	m := chaintest.New(f, 4, 2)
+	side := func(amount uint64) forkSide {
+		fresh := chaintest.New(f, 4, 2)
+		b := fresh.Next(fresh.Transfer(chaintest.Key(1000), chaintest.Key(1001), amount))
+		certificate, err := proto.Marshal(b.Certificate)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return forkSide{Header: hexID(b.Block.Header), Certificate: hexID(certificate)}
+	}
+	seed, err := json.Marshal(comparison{ChainID: chaintest.ChainID, Fork: &fork{Sides: []forkSide{side(1), side(2)}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if pairs, err := votesTwice(seed); err != nil || len(pairs) != 3 {
+		f.Fatalf("%d pairs, %v", len(pairs), err)
+	}
+	f.Add(seed)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		pairs, err := votesTwice(data)
+		if err != nil {
+			return
+		}
+		for _, p := range pairs {
+			tx := m.Transaction(chaintest.Key(1000), accusation(&ledgerv1.Equivocation{Kind: &ledgerv1.Equivocation_Votes{Votes: p}}))
+			if _, err := ledger.Check(chaintest.ChainID, tx); err != nil {
+				t.Fatal(err) // nobody here can sign for another chain
+			}
 		}
 	})
 }

@@ -304,7 +304,7 @@ func petitionLines(p *operatorv1.Petition) (lines []string) {
 		_ = proto.Unmarshal(p.GetValidators().GetBody(), b) // it was parsed
 		lines = append(lines, fmt.Sprintf("on %s, make version %d of the validators:", p.ChainId, b.Version))
 		for _, v := range b.Add {
-			lines = append(lines, strings.TrimSpace(fmt.Sprintf("  add %x %s %s", v.Key, v.Name, strings.Join(v.Addresses, " "))))
+			lines = append(lines, strings.TrimRight(fmt.Sprintf("  add %x %s %s", v.Key, v.Name, strings.Join(v.Addresses, " ")), " "))
 		}
 		for _, key := range b.Remove {
 			lines = append(lines, fmt.Sprintf("  remove %x", key))
