@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shardy-network/orchestrator/events"
+	"github.com/shardy-network/orchestrator/events/durable"
 )
 
 // The file of a book is
@@ -109,6 +110,7 @@ func (d disk) read() ([]byte, error) {
 	return os.ReadFile(d.path)
 }
 
+// write always makes the new file under the same name: kills leave one copy behind, not many.
 func (d disk) write(b []byte) error {
 	temp := d.path + ".new"
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -125,9 +127,5 @@ func (d disk) write(b []byte) error {
 	if err := os.Rename(temp, d.path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(d.path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.SyncDir(filepath.Dir(d.path))
 }
