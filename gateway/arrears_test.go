@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"crypto/ed25519"
 	"testing"
 	"time"
 
 	"github.com/shardy-network/orchestrator/actors/proof"
+	eventv1 "github.com/shardy-network/orchestrator/proto/shardy/event/v1"
 )
 
 // What is owed to workers that are away is bounded, counted right, and forgotten in the end.
@@ -38,4 +40,26 @@ func TestArrearsAreBounded(t *testing.T) {
 	if len(a.m) != 0 || a.size != 0 {
 		t.Fatalf("%d workers and %d bytes are left", len(a.m), a.size)
 	}
+}
+
+// BenchmarkReceipt is what a receipt costs the door for each result in it.
+func BenchmarkReceipt(b *testing.B) {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	d := &Door{cfg: Config{Key: key}}
+	worker := make([]byte, 32)
+	b.ReportAllocs()
+	for b.Loop() {
+		var x batch
+		for n := range uint64(proof.MaxRecorded) {
+			x.add(proof.Recorded{
+				Job: "01234567890123456789012345", Token: n << 40, Attested: true,
+				Checksum: proof.Checksum(eventv1.ResultStatus_RESULT_STATUS_OK, n, [32]byte{}),
+			})
+		}
+		d.receipt(worker, &x)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/proof.MaxRecorded, "ns/result")
 }
