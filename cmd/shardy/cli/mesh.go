@@ -46,7 +46,7 @@ func (a *app) meshStatus() *cobra.Command {
 			return a.facts("peer", m.Peer, "node", strings.TrimSpace(m.Node+" "+m.Version), "chain", fmt.Sprintf("%s, height %d, %s", m.ChainId, m.Height, role),
 				"since", when(m.SinceUs), "listens", strings.Join(m.Listen, "\n\t"),
 				"peers", fmt.Sprintf("%d connected, %d in the table of routes, %d known", len(m.Peers), m.Routes, m.Known),
-				"validators", fmt.Sprintf("%d, %d others connected", m.Validators, m.ValidatorsReached), "alive", fmt.Sprintf("%d other orchestrators", len(m.Orchestrators)),
+				"validators", fmt.Sprintf("%d, of the others %d connected", m.Validators, m.ValidatorsReached), "alive", fmt.Sprintf("%d other orchestrators", len(m.Orchestrators)),
 				"refused", fmt.Sprintf("%d at the gate, %d messages beyond an allowance", m.Refused, m.Cut), "queued", fmt.Sprintf("%d transactions", m.Queued),
 				"traffic", fmt.Sprintf("%s in, %s out", bytesText(m.BytesIn), bytesText(m.BytesOut)))
 		}),
