@@ -138,11 +138,16 @@ func (f *workerFlags) keepReceipts(cfg *agent.Config, log *slog.Logger) (closeSt
 	if cfg.Key, err = agent.LoadKey(f.keyFile); err != nil {
 		return nil, err
 	}
-	dir := f.receiptsDir
-	if dir == "" {
-		dir = receipts.Beside(f.keyFile)
+	public := cfg.Key.Public().(ed25519.PublicKey)
+	if f.receiptsDir != "" {
+		return keepReceipts(cfg, f.receiptsDir, f.receiptsMiB, public, log)
 	}
-	return keepReceipts(cfg, dir, f.receiptsMiB, cfg.Key.Public().(ed25519.PublicKey), log)
+	closeStore, err = keepReceipts(cfg, receipts.Beside(f.keyFile), f.receiptsMiB, public, log)
+	if err != nil { // the key may lie where nothing can be written
+		log.Warn("receipts are not kept: name a folder with --receipts-dir", "error", err)
+		return func() error { return nil }, nil
+	}
+	return closeStore, nil
 }
 
 // measure runs the orchestrator's own compute challenge, so that the claim is what the proof will say.
