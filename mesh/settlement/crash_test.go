@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -155,6 +156,44 @@ func TestExactlyOnce(t *testing.T) {
 			t.Fatalf("%+v, %+v, locked %d", st, st.LastRefusal, sc.chain.State().Supply().Escrows)
 		}
 	})
+}
+
+// TestAllLost has the folder with the book and the chain be lost: what was paid long ago is not paid again while the chain
+// is fetched, although it looks like a young one.
+func TestAllLost(t *testing.T) {
+	few := func(p *ledgerv1.Params) { p.EvidenceBlocks, p.UnbondingBlocks, p.CorrelationBlocks = 30, 60, 30 }
+	sc := newScene(t, 10_000_000, nil, few)
+	old := newScene(t, 10_000_000, nil, few) // the others' chain, on which the job was paid
+	old.log, old.conf.Log = sc.log, sc.log
+	old.clock = old.clock.Add(-10 * time.Minute)
+	sc.job("j", quorum, 2, 0)
+	old.finish()
+	for range 40 {
+		old.chain.block()
+	}
+	sc.shelf.file, sc.clock = nil, time.Now().Add(time.Second)
+	sc.start()
+	applied := make(chan error, 1)
+	go func() { applied <- sc.apply(99) }()
+	for !sc.s.Status().Stale {
+		time.Sleep(time.Millisecond)
+	}
+	sc.chain.mu.Lock()
+	sc.chain.state, sc.chain.blocks = old.chain.state, old.chain.blocks // fetched
+	sc.chain.mu.Unlock()
+	select {
+	case err := <-applied:
+		t.Fatalf("heard before the chain had a block of today: %v", err)
+	case <-time.After(2 * freshLook):
+	}
+	sc.chain.block() // an anchor, or somebody else's
+	must(t, <-applied)
+	if err := sc.tryFollow(); err != nil {
+		t.Fatal(err)
+	}
+	if st := sc.s.Status(); st.Passed != 6 || st.Waiting != 0 || st.Stale || st.Behind != 0 {
+		t.Errorf("%+v", st)
+	}
 }
 
 // TestTorn cuts the file at each byte and flips one at each: it is refused, never taken for a new book.

@@ -26,7 +26,9 @@
 // Without a file the log is heard from its beginning, and what it says is paid. Most of that may have been paid before:
 // the ledger refuses it (ALREADY_SETTLED), and the book takes that for paid. Only what the ledger has forgotten could be
 // paid twice, so of the records from before the book those are passed over that are older than the ledger's memory, or
-// than Config.Since. They are counted (Status.Passed), not paid.
+// than Config.Since. They are counted (Status.Passed), not paid. How far the memory reaches is known once the chain has a
+// block from about the time of the book (an anchor makes one): with the book the chain may have been lost, and is fetched
+// again. Until then nothing from before the book is heard (Status.Stale).
 //
 // Therefore Reset, a rebuild that any operator of the screens may ask for, is refused (ErrRebuild): it would cost fees and
 // find nothing. Who means it removes the file while the process is down.

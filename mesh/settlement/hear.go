@@ -42,7 +42,10 @@ func (s *Settlement) Apply(ctx context.Context, batch []events.Record, upTo even
 	if err := s.await(ctx); err != nil {
 		return err
 	}
-	if err := s.take(ctx, batch, upTo); err != nil {
+	if err := s.recall(ctx, batch); err != nil {
+		return err
+	}
+	if err := s.take(batch, upTo); err != nil {
 		return err
 	}
 	s.pace.rest(ctx)
@@ -50,7 +53,7 @@ func (s *Settlement) Apply(ctx context.Context, batch []events.Record, upTo even
 }
 
 // take hears a batch, or changes nothing.
-func (s *Settlement) take(ctx context.Context, batch []events.Record, upTo events.Position) error {
+func (s *Settlement) take(batch []events.Record, upTo events.Position) error {
 	defer s.pace.work()()
 	facts := make([]events.Fact, len(batch))
 	for i := range batch {
@@ -59,9 +62,6 @@ func (s *Settlement) take(ctx context.Context, batch []events.Record, upTo event
 			return err
 		}
 		facts[i] = f
-	}
-	if err := s.recall(ctx, batch); err != nil {
-		return err
 	}
 	s.mu.Lock()
 	for i := range batch {
@@ -156,17 +156,30 @@ type horizon struct {
 const (
 	horizonBlocks = 100       // between two looks
 	horizonMargin = time.Hour // clocks of chain and log differ, and what is heard is paid somewhat later
+	freshMargin   = time.Minute
+	freshLook     = 250 * time.Millisecond
 )
 
-// recall finds out how far back the ledger remembers, while there are records from before the book.
+// recall finds out how far back the ledger remembers, while there are records from before the book. As long as the chain
+// has no block of about the time of the book or later nobody can say that: it may be that most of it is still to be fetched.
 func (s *Settlement) recall(ctx context.Context, batch []events.Record) error {
 	s.mu.Lock()
-	need, known := s.history, s.memory.height
-	born := s.title.born
+	history, known, born := s.history, s.memory.height, s.title.born
 	s.mu.Unlock()
+	if !history || len(batch) == 0 || !batch[0].Time.Before(born) {
+		return nil
+	}
 	state := s.config.Ledger.State()
+	for time.UnixMicro(state.TimeUs()).Before(born.Add(-freshMargin)) {
+		s.setStale(true)
+		if sleep(ctx, freshLook); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		state = s.config.Ledger.State()
+	}
+	s.setStale(false)
 	h, memory := state.Height(), state.Params().GetEvidenceBlocks()
-	if !need || len(batch) == 0 || !batch[0].Time.Before(born) || h <= memory || known > 0 && h < known+horizonBlocks {
+	if h <= memory || known > 0 && h < known+horizonBlocks {
 		return nil
 	}
 	at, err := s.timeOf(ctx, h-memory)
@@ -177,6 +190,14 @@ func (s *Settlement) recall(ctx context.Context, batch []events.Record) error {
 	defer s.mu.Unlock()
 	s.memory = horizon{h, at.Add(horizonMargin)}
 	return nil
+}
+
+func (s *Settlement) setStale(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stale = is; is && s.loud("stale") {
+		s.config.Logger.Info("a new book of payments waits for a block before it hears what was recorded before it")
+	}
 }
 
 // timeOf is when a block was made, or the first one after it that is there.

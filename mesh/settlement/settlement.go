@@ -38,6 +38,7 @@ type Settlement struct {
 	title     title
 	history   bool          // records from before the book may still come
 	memory    horizon       // of the ledger, while they do
+	stale     bool          // the chain has no block from the time of the book yet, and history waits for one
 	dirty     bool          // the file is older than the book
 	stored    storing       // how the last write went
 	road      []*trip       // transactions that are in no block, in order
@@ -112,6 +113,7 @@ func (s *Settlement) begin() (err error) {
 	s.book.Committed(s.config.Ledger.State().Height(), nil)
 	s.title = title{genesis: s.config.Ledger.Genesis(), sender: [32]byte(s.rules.Sender), born: s.now()}
 	s.history, s.dirty = true, true
+	s.anchor.next = s.now() // so that a chain on which nothing else happens has a block from after the book
 	if err := s.store(); err != nil {
 		return fmt.Errorf("settlement: %w", err)
 	}

@@ -38,6 +38,7 @@ type Status struct {
 	Sent    int // transactions that are in no block
 	Doubts  int // slashes that wait for the referee
 
+	Stale       bool     // a new book hears nothing from before it until there is a block from after it
 	LastRefusal *Refused // nil: none since the start
 	Poor        *Poverty // nil: the account can pay
 	Anchored    uint64   // size of the log that the ledger has anchored
@@ -56,7 +57,7 @@ func (s *Settlement) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := Status{
-		Position: s.book.Position(), Height: s.book.Height(), Lag: s.heard, Passed: s.title.passed,
+		Position: s.book.Position(), Height: s.book.Height(), Lag: s.heard, Passed: s.title.passed, Stale: s.stale,
 		Doubts: len(s.book.Doubts(settle.MaxDoubts)), LastRefusal: s.refusal, Poor: s.poor,
 		Anchored: state.Anchor(s.rules.Sender).GetSize(),
 		Stored:   s.stored.at, Bytes: s.stored.bytes, Worked: s.pace.total(), Err: s.trouble, Failed: s.failed, Resubmits: s.resubmits,
