@@ -293,6 +293,9 @@ func (c *api) penaltyPlace(ctx context.Context, text string) (*operatorv1.Penalt
 }
 
 func (a *app) writeProof(ctx context.Context, args []string, f proofFlags) error {
+	if f.to == "-" && isTerminal(a.out) {
+		return usage("a proof is not text: -o FILE")
+	}
 	api, err := a.dial()
 	if err != nil {
 		return err
