@@ -114,7 +114,11 @@ func (s *session) sign() {
 func (s *session) inherit(owed []*batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
+	switch {
+	case len(owed) == 0:
+		return
+	case s.ended:
+		s.door.arrears.put(s.key, owed, time.Now().Add(arrearsGrace))
 		return
 	}
 	s.owed = append(owed, s.owed...)
@@ -133,6 +137,14 @@ func (s *session) unpaid() []*batch {
 // keepOwed keeps what an ended session still owes for the next one of its worker.
 func (s *session) keepOwed() {
 	s.door.arrears.put(s.key, s.unpaid(), time.Now().Add(arrearsGrace))
+	s.door.handOver(s.key)
+}
+
+// handOver gives a worker that is back what came into its arrears after it had looked there.
+func (d *Door) handOver(worker [32]byte) {
+	if now := d.table.get(worker[:]); now != nil && !now.hasEnded() {
+		now.inherit(d.arrears.take(worker))
+	}
 }
 
 // lastReceipts are the receipts that go out with the last words.

@@ -280,10 +280,10 @@ func (a *arrival) answer(m *workerv1.TaskSettled) {
 		now.mu.Unlock()
 		s = now
 	}
-	s.thank(m)
 	if m.Outcome == workerv1.TaskOutcome_TASK_OUTCOME_RECORDED {
-		a.acknowledge(s)
+		a.acknowledge(s) // first: whoever was thanked is owed a receipt, however the session ends
 	}
+	s.thank(m)
 }
 
 // acknowledge has the recorded result go into the worker's next receipt.
@@ -295,6 +295,7 @@ func (a *arrival) acknowledge(s *session) {
 	}
 	if !s.owe(r) {
 		s.door.arrears.add(s.key, r, time.Now().Add(arrearsGrace))
+		s.door.handOver(s.key)
 	}
 }
 
