@@ -25,7 +25,7 @@ func (f *federation) does(at *member, key ed25519.PrivateKey, actions ...*ledger
 	tx := ledger.Sign(&ledgerv1.Transaction{
 		ChainId: f.chain, Sender: public(key), Salt: salt, ValidUntil: at.height() + 200, Actions: actions,
 	}, key)
-	res, err := at.ledger.SubmitTransaction(f.Context(), &operatorv1.SubmitTransactionRequest{Transaction: tx, WaitMs: uint32(patience(20 * time.Second).Milliseconds())})
+	res, err := at.ledger.SubmitTransaction(f.Context(), &operatorv1.SubmitTransactionRequest{Transaction: tx, WaitMs: uint32(min(patience(20*time.Second), time.Minute).Milliseconds())})
 	f.must(err)
 	return res.Receipt
 }
