@@ -25,7 +25,7 @@ func refuseResult(why eventv1.RejectReason, format string, args ...any) verdict 
 
 // checkResult measures a result whose length and digest are already known to be what was announced: status, size, type
 // and shape, finite numbers, fuel, signature. It is pure and reads the payload once, if at all.
-func checkResult(t *task, worker []byte, maxOutput uint64, m *workerv1.TaskResult, payload []byte, sum [32]byte) verdict {
+func checkResult(t *task, worker []byte, maxOutput uint64, m *workerv1.TaskResult, payload []byte, sum [32]byte, attested Attested) verdict {
 	spec := t.Spec
 	switch m.GetStatus() {
 	case eventv1.ResultStatus_RESULT_STATUS_OK:
@@ -43,7 +43,7 @@ func checkResult(t *task, worker []byte, maxOutput uint64, m *workerv1.TaskResul
 	if m.GetFuel() > spec.GetFuelLimit() {
 		return refuseResult(eventv1.RejectReason_REJECT_REASON_FUEL, "%d used, limit %d", m.GetFuel(), spec.GetFuelLimit())
 	}
-	return checkAttestation(t, worker, m, sum)
+	return checkAttestation(t, worker, m, sum, attested)
 }
 
 func checkOutput(want *eventv1.OutputSpec, maxOutput uint64, m *workerv1.TaskResult, payload []byte) verdict {
@@ -105,7 +105,7 @@ func checkShape(want *eventv1.OutputSpec, shape []uint64, size uint64) verdict {
 }
 
 // checkAttestation verifies the signature where the policy asks for one, and wherever one is given.
-func checkAttestation(t *task, worker []byte, m *workerv1.TaskResult, sum [32]byte) verdict {
+func checkAttestation(t *task, worker []byte, m *workerv1.TaskResult, sum [32]byte, attested Attested) verdict {
 	if len(m.GetAttestation()) == 0 {
 		if t.Policy.GetRequireAttestation() {
 			return refuseResult(eventv1.RejectReason_REJECT_REASON_SIGNATURE, "no attestation")
@@ -121,7 +121,7 @@ func checkAttestation(t *task, worker []byte, m *workerv1.TaskResult, sum [32]by
 		Module: [32]byte(spec.GetModule()), Input: [32]byte(spec.GetInput().GetSha256()),
 		Status: m.GetStatus(), Fuel: m.GetFuel(), Output: sum,
 	}
-	if !statement.Verify(worker, m.GetAttestation()) {
+	if !attested(statement, worker, m.GetAttestation()) {
 		return refuseResult(eventv1.RejectReason_REJECT_REASON_SIGNATURE, "the attestation is not the worker's over this result")
 	}
 	return verdict{}

@@ -68,6 +68,9 @@ func New(cfg Config, deps Deps) (*Door, error) {
 	if deps.Orchestrator == nil || deps.Blobs == nil || deps.Challenges == nil || deps.Admission == nil {
 		return nil, fmt.Errorf("%w: a required dependency is missing", ErrConfig)
 	}
+	if deps.Attested == nil {
+		deps.Attested = proof.Statement.Verify
+	}
 	if deps.Log == nil {
 		deps.Log = slog.Default()
 	}

@@ -51,6 +51,9 @@ type Challenges interface {
 	Take(ctx context.Context, kind eventv1.ChallengeKind, size uint64) (Challenge, error)
 }
 
+// Attested reports whether an attestation is the worker's. It MUST answer as proof.Statement.Verify does; it may remember.
+type Attested func(s proof.Statement, worker, signature []byte) bool
+
 // Deps are what a door is plugged into. Orchestrator, Blobs, Challenges and Admission are required.
 type Deps struct {
 	Orchestrator Orchestrator
@@ -59,6 +62,8 @@ type Deps struct {
 	// Verifiers by system. Default: Freivalds and Groth16 of actors/proof. A job that asks for a system that is not
 	// here has its results refused.
 	Verifiers map[eventv1.ProofSystem]proof.Verifier
+	// Attested verifies attestations. Default: proof.Statement.Verify.
+	Attested Attested
 	// Admission is the part of the deployment's policy that AdmitWorker carries.
 	Admission func() *eventv1.AdmissionPolicy
 	// Progress, if set, hears of task_progress. It MUST NOT block.

@@ -41,7 +41,7 @@ func (s *session) result(m *workerv1.TaskResult, in wire.Incoming[*workerv1.From
 		return nil
 	}
 	a := &arrival{session: s, task: t, meta: m, output: in.Payload, buf: buf, since: time.Now()}
-	a.verdict = checkResult(t, s.key[:], s.door.cfg.MaxOutput, m, in.Payload, in.Sum)
+	a.verdict = checkResult(t, s.key[:], s.door.cfg.MaxOutput, m, in.Payload, in.Sum, s.door.deps.Attested)
 	n := uint64(len(in.Payload))
 	s.reserve(n)
 	s.door.crew.Go(func() {

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/shardy-network/orchestrator/actors/ledger/seal"
+	"github.com/shardy-network/orchestrator/actors/proof"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 )
 
@@ -31,6 +32,15 @@ func (c Checked) Body() *ledgerv1.Transaction { return c.body }
 // Check looks at all that the bytes of a transaction show by themselves: size, form, chain, and every signature in it.
 // It depends on nothing else, so its answer holds for good and may be kept by the hash of the bytes. It keeps encoded.
 func Check(chain string, encoded []byte) (Checked, error) {
+	return CheckWith(chain, encoded, proof.Statement.Verify)
+}
+
+// Attested reports whether an attestation is the worker's. It MUST answer as proof.Statement.Verify does; it may remember
+// what it has verified.
+type Attested func(s proof.Statement, worker, signature []byte) bool
+
+// CheckWith is Check for those who have verified attestations before.
+func CheckWith(chain string, encoded []byte, attested Attested) (Checked, error) {
 	if len(encoded) > MaxTransactionBytes {
 		return Checked{}, fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, len(encoded), MaxTransactionBytes)
 	}
@@ -57,7 +67,7 @@ func Check(chain string, encoded []byte) (Checked, error) {
 		return Checked{}, ErrSignature
 	}
 	for i, a := range t.Actions {
-		if err := checkEvidence(chain, t.Sender, a); err != nil {
+		if err := checkEvidence(chain, t.Sender, a, attested); err != nil {
 			return Checked{}, fmt.Errorf("action %d: %w", i, err)
 		}
 	}

@@ -11,12 +11,12 @@ import (
 
 // checkEvidence verifies every signature in an action whose form is right. What the signed texts mean together is for
 // Execute to judge, so that the refusal stands in a block.
-func checkEvidence(chain string, sender []byte, a *ledgerv1.Action) error {
+func checkEvidence(chain string, sender []byte, a *ledgerv1.Action, attested Attested) error {
 	switch k := a.Kind.(type) {
 	case *ledgerv1.Action_TaskVerified:
-		return decisionSigned(k.TaskVerified.Decision)
+		return decisionSigned(k.TaskVerified.Decision, attested)
 	case *ledgerv1.Action_ConsensusMismatch:
-		return decisionSigned(k.ConsensusMismatch.Decision)
+		return decisionSigned(k.ConsensusMismatch.Decision, attested)
 	case *ledgerv1.Action_Equivocation:
 		return pairSigned(chain, k.Equivocation)
 	case *ledgerv1.Action_LogAnchor:
@@ -29,10 +29,10 @@ func checkEvidence(chain string, sender []byte, a *ledgerv1.Action) error {
 	return nil
 }
 
-func decisionSigned(d *ledgerv1.Decision) error {
+func decisionSigned(d *ledgerv1.Decision, attested Attested) error {
 	for _, list := range [][]*ledgerv1.Result{d.Agreeing, d.Contradicted} {
 		for _, r := range list {
-			if !statement(d.Job, d.Module, d.Input, r).Verify(r.Worker, r.Attestation) {
+			if !attested(statement(d.Job, d.Module, d.Input, r), r.Worker, r.Attestation) {
 				return fmt.Errorf("%w: attestation of %x for slot %d", ErrEvidence, r.Worker, r.Slot)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/shardy-network/orchestrator/actors/ledger"
+	"github.com/shardy-network/orchestrator/actors/proof"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 )
 
@@ -49,8 +50,9 @@ type Config struct {
 	CacheBytes     int           // of verified transactions, 64 MiB
 	ClockAhead     time.Duration // how far the time of a proposal may be ahead of the own clock, 5 s
 
-	Now func() time.Time // clock for proposals; nil: the system's
-	Log *slog.Logger     // gets what an operator should know; nil: nothing
+	Attested ledger.Attested  // verifies attestations; nil: proof.Statement.Verify
+	Now      func() time.Time // clock for proposals; nil: the system's
+	Log      *slog.Logger     // gets what an operator should know; nil: nothing
 }
 
 func (c Config) withDefaults() Config {
@@ -59,6 +61,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.KeepSnapshots == 0 {
 		c.KeepSnapshots = 2
+	}
+	if c.Attested == nil {
+		c.Attested = proof.Statement.Verify
 	}
 	if c.SegmentBytes == 0 {
 		c.SegmentBytes = 64 << 20
@@ -142,7 +147,7 @@ func Open(cfg Config) (_ *Chain, err error) {
 		return nil, fmt.Errorf("open chain: %w", err)
 	}
 	c := &Chain{
-		cfg: cfg, lock: lock, workers: runtime.GOMAXPROCS(0), verified: newVerified(cfg.CacheBytes), recent: newRecent(),
+		cfg: cfg, lock: lock, workers: runtime.GOMAXPROCS(0), verified: newVerified(cfg.CacheBytes, cfg.Attested), recent: newRecent(),
 		exports: make(chan view, 1), stop: make(chan struct{}),
 	}
 	if err := c.open(); err != nil {

@@ -10,27 +10,28 @@ import (
 // verified remembers which bytes are good transactions, as their signatures are most of the work on them. It holds two
 // generations: what is asked for moves to the young one, and when that is full the old one is forgotten.
 type verified struct {
-	limit int // bytes of one generation
+	limit    int // bytes of one generation
+	attested ledger.Attested
 
 	mu         sync.Mutex
 	young, old map[ledgerHash]ledger.Checked
 	size       int // of young
 }
 
-func newVerified(limit int) *verified {
-	return &verified{limit: limit / 2, young: map[ledgerHash]ledger.Checked{}}
+func newVerified(limit int, attested ledger.Attested) *verified {
+	return &verified{limit: limit / 2, attested: attested, young: map[ledgerHash]ledger.Checked{}}
 }
 
 // check is ledger.Check, which it calls once for the same bytes if they are asked for often enough.
 func (v *verified) check(chain string, encoded []byte) (ledger.Checked, error) {
 	if len(encoded) > ledger.MaxTransactionBytes {
-		return ledger.Check(chain, encoded)
+		return ledger.CheckWith(chain, encoded, v.attested)
 	}
 	key := sha256.Sum256(encoded)
 	if c, ok := v.get(key); ok {
 		return c, nil
 	}
-	c, err := ledger.Check(chain, encoded)
+	c, err := ledger.CheckWith(chain, encoded, v.attested)
 	if err != nil {
 		return c, err
 	}

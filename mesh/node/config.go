@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/shardy-network/orchestrator/actors/ledger"
 	"github.com/shardy-network/orchestrator/mesh"
 	"github.com/shardy-network/orchestrator/mesh/chain"
 )
@@ -42,6 +43,9 @@ type Config struct {
 	SegmentBytes int64
 	// SnapshotBehind is how many blocks behind the others a snapshot is taken although the blocks can be had, 10,000.
 	SnapshotBehind uint64
+
+	// Attested verifies attestations of results. Nil: proof.Statement.Verify.
+	Attested ledger.Attested
 
 	// Meet is how long Open waits at most for others to say how far the chain is, 3 s; what is left of catching up then
 	// goes on behind it.

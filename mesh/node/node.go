@@ -71,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 func (n *Node) start() (err error) {
 	n.chain, err = chain.Open(chain.Config{
 		Dir: filepath.Join(n.cfg.Dir, "chain"), Genesis: n.cfg.Genesis, Trusted: n.cfg.Trusted,
-		SnapshotBlocks: n.cfg.SnapshotBlocks, KeepBlocks: n.cfg.KeepBlocks, SegmentBytes: n.cfg.SegmentBytes, Log: n.log,
+		SnapshotBlocks: n.cfg.SnapshotBlocks, KeepBlocks: n.cfg.KeepBlocks, SegmentBytes: n.cfg.SegmentBytes, Attested: n.cfg.Attested, Log: n.log,
 	})
 	if err != nil {
 		return err

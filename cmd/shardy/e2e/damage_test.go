@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -112,5 +111,5 @@ func (f *federation) refuses(o *member, why string) {
 	if !strings.Contains(said, "damaged on disk") || strings.Contains(said, "goroutine ") {
 		f.Errorf("%s: it says: %s", why, said)
 	}
-	f.Log(fmt.Sprintf("%s: %s", why, tail(said, 200)))
+	f.Logf("%s: %s", why, tail(said, 200))
 }

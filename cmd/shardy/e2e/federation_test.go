@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -242,12 +243,7 @@ func (f *federation) others(not ...*member) []*member {
 }
 
 func contains(all []*member, one *member) bool {
-	for _, o := range all {
-		if o == one {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(all, one)
 }
 
 // running reports processes that ended although nobody ended them.

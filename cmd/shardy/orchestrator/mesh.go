@@ -55,6 +55,7 @@ func (o *Orchestrator) openMesh(ctx context.Context) (err error) {
 	if c == nil {
 		return nil
 	}
+	o.attested = new(attested)
 	addresses, urls := splitBootstrap(c.Bootstrap)
 	o.node, err = node.Open(ctx, node.Config{
 		Key: o.key, Genesis: c.Genesis, Dir: o.meshDir(),
@@ -62,7 +63,7 @@ func (o *Orchestrator) openMesh(ctx context.Context) (err error) {
 			Node: o.cfg.Node, Version: o.cfg.Version, Listen: c.Listen, Announce: c.Announce, Bootstrap: addresses,
 			MDNS: c.MDNS, Private: c.Private, Logger: o.cfg.Logger, Ports: mesh.Ports{Capacity: o.toldCapacity},
 		},
-		Meet: 500 * time.Millisecond, Heartbeat: c.Heartbeat, FreshLog: c.FreshLog, Trusted: c.Trusted,
+		Attested: o.attested.Verify, Meet: 500 * time.Millisecond, Heartbeat: c.Heartbeat, FreshLog: c.FreshLog, Trusted: c.Trusted,
 		SnapshotBlocks: c.SnapshotBlocks, KeepBlocks: c.KeepBlocks, SegmentBytes: c.SegmentBytes, Logger: o.cfg.Logger,
 	})
 	if err != nil {

@@ -58,6 +58,7 @@ type Orchestrator struct {
 
 	node       *node.Node             // nil: without a mesh
 	settlement *settlement.Settlement // nil: nothing is settled here
+	attested   *attested              // nil: without a mesh
 	capacity   atomic.Pointer[mesh.Capacity]
 	referee    atomic.Pointer[referee] // from when the host is built
 
@@ -232,11 +233,14 @@ func (o *Orchestrator) buildDoor(context.Context) error {
 	cfg := o.cfg.Door
 	cfg.Key, cfg.GroupKey, cfg.Node = o.key, groupKey, o.cfg.Node
 	cfg.ReconnectGrace = time.Duration(o.policy.Load().ReconnectGraceMs) * time.Millisecond
-	o.door, err = gateway.New(cfg, gateway.Deps{
+	deps := gateway.Deps{
 		Orchestrator: o.host, Blobs: store{o.blobs}, Challenges: o.pool,
 		Admission: func() *eventv1.AdmissionPolicy { return o.policy.Load().Admission }, Log: o.cfg.Logger,
-	})
-	if err != nil {
+	}
+	if o.attested != nil {
+		deps.Attested = o.attested.Verify
+	}
+	if o.door, err = gateway.New(cfg, deps); err != nil {
 		return err
 	}
 	o.onClose(o.door.Close)
