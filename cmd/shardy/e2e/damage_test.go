@@ -89,6 +89,7 @@ func TestTornFilesMakeNoFork(t *testing.T) {
 		f.live(o)
 		o.reaches(height)
 		t.Logf("%s: %s votes again %s after its start", c.name, o.name, time.Since(begin).Round(10*time.Millisecond))
+		o.reaches(height + 2) // so that the next one is damaged in the middle of something
 	}
 	tr.settle(f.operators...)
 	f.running(f.operators...)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -118,6 +119,7 @@ func (f *federation) settler(name string, c charter) *member {
 	p.ReconnectGraceMs = uint32(patience(3 * time.Second).Milliseconds())
 	p.RingerPerMillion = 0 // every job is one that somebody asked for, and has to be paid
 	o := &member{site: folder(f.T, p, c.flags...), fed: f, name: name}
+	f.Cleanup(o.unbroken)
 	o.addr, o.mesh = freeAddress(f.T), multiaddr(freeAddress(f.T))
 	var err error
 	f.must(os.MkdirAll(o.dir, 0o700))
@@ -130,6 +132,21 @@ func (f *federation) settler(name string, c charter) *member {
 	o.enrol()
 	f.operators = append(f.operators, o)
 	return o
+}
+
+// unbroken looks at what the processes of an operator said, those that were killed included.
+func (o *member) unbroken() {
+	files, err := filepath.Glob(filepath.Join(o.logs, "*.log"))
+	o.must(err)
+	for _, name := range files {
+		said, err := os.ReadFile(name)
+		o.must(err)
+		for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: ", "panicked"} {
+			if at := bytes.Index(said, []byte(sign)); at >= 0 {
+				o.Errorf("%s, %s: %s", o.name, filepath.Base(name), said[at:min(len(said), at+3000)])
+			}
+		}
+	}
 }
 
 func (f *federation) genesisFile() string { return filepath.Join(f.dir, "genesis") }
