@@ -54,7 +54,7 @@ func (f *meshFlags) register(flags *pflag.FlagSet) {
 	flags.Uint64Var(&f.most, "price-most", 0, "micro-units that a replica earns at most; 0: no bound")
 	flags.BoolVar(&f.ahead, "escrow-ahead", false, "lock the money when a job is submitted, where its workers can see it; otherwise it is locked and paid at once")
 	flags.DurationVar(&f.anchorEvery, "anchor-every", 30*time.Second, "how often the newest signed checkpoint of the event log is anchored on the ledger")
-	flags.Float64Var(&f.share, "settle-share", 0.1, "part of the processors that settlement may take while it lags behind, 0.01 to 1")
+	flags.Float64Var(&f.share, "settle-share", 0.03, "part of the processors that settlement may take while it lags behind, 0.01 to 1")
 }
 
 // config turns the flags into a configuration; nil without --mesh.

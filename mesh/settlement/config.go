@@ -42,7 +42,7 @@ type Config struct {
 	Checkpoint  func() ([]byte, error)
 	AnchorEvery time.Duration // 30 s
 
-	// Share is the part of the processors (of GOMAXPROCS) that may be taken, 0.1; at most 1. What the node does with a
+	// Share is the part of the processors (of GOMAXPROCS) that may be taken, 0.03; at most 1. What the node does with a
 	// transaction after Submit is not part of it.
 	Share float64
 
@@ -82,7 +82,7 @@ func (c Config) withDefaults() Config {
 	or(&c.Resubmit, 10*time.Second)
 	or(&c.SaveEvery, 30*time.Second)
 	if c.Share == 0 {
-		c.Share = 0.1
+		c.Share = 0.03
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

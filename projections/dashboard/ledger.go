@@ -253,6 +253,8 @@ func (v *ledgerView) settlement(s *operatorv1.SettlementStatus) {
 		toneVerified: s.GetPaid(), toneWaiting: s.GetWaiting(), toneDead: s.GetRefused(), toneMismatch: s.GetDoubts(),
 	}, toneVerified, toneWaiting, toneMismatch, toneDead)
 	switch {
+	case s.GetTrouble() != "":
+		v.Settles = saying{say("Payments wait: %s.", s.GetTrouble())}
 	case lag == 0 && s.GetWaiting() == 0 && s.GetSent() == 0:
 		v.Settles = saying{say("Every verdict of this orchestrator that can be paid has been paid.")}
 	case lag > 0:

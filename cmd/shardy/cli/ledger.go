@@ -62,7 +62,7 @@ func ledgerFacts(s *operatorv1.GetLedgerResponse) []any {
 	if t := s.Settlement; t != nil {
 		pairs = append(pairs,
 			"settlement", fmt.Sprintf("%d of %d events heard, %d jobs paid, %d unpaid, %d refused", t.Position, t.LogHead, t.Paid, t.Unpaid, t.Refused),
-			"to settle", fmt.Sprintf("%d open, %d waiting, %d sent, %d in doubt", t.Open, t.Waiting, t.Sent, t.Doubts), "refused last", t.LastRefusal)
+			"to settle", fmt.Sprintf("%d open, %d waiting, %d sent, %d in doubt", t.Open, t.Waiting, t.Sent, t.Doubts), "refused last", t.LastRefusal, "trouble", t.Trouble)
 	}
 	return pairs
 }

@@ -40,7 +40,7 @@ type MeshConfig struct {
 	Ahead  bool
 	// AnchorEvery is how often the log's newest checkpoint is anchored. Default 30 s.
 	AnchorEvery time.Duration
-	// Share is the part of the processors that settlement takes at most while it lags, 0.01 to 1. Default 0.1.
+	// Share is the part of the processors that settlement takes at most while it lags, 0.01 to 1. Default 0.03.
 	Share float64
 }
 

@@ -49,6 +49,7 @@ func (o *Orchestrator) settlementFigures() []metrics.Figure {
 		gauge("settlement_sent", "Transactions that are in no block yet.", float64(s.Sent)),
 		gauge("settlement_doubts", "Punishments that wait for the referee.", float64(s.Doubts)),
 		gauge("settlement_poor", "1 while the account cannot pay.", one(s.Poor != nil)),
+		gauge("settlement_stale", "1 while a new book waits for a block before it hears what is older.", one(s.Stale)),
 		gauge("settlement_failed", "1 when nothing is settled any more.", one(s.Failed != nil)),
 		gauge("settlement_anchored_events", "Size of the log that the ledger has anchored.", float64(s.Anchored)),
 		total("settlement_paid", "Jobs paid.", float64(s.Paid)),

@@ -102,11 +102,27 @@ func (o *Orchestrator) settled() *operatorv1.SettlementStatus {
 	out := &operatorv1.SettlementStatus{
 		Position: uint64(s.Position), LogHead: uint64(max(o.seenHead(), s.Position)), Paid: s.Paid, Refused: s.Refused, Unpaid: s.Unpaid,
 		Open: count(s.Open), Waiting: count(s.Waiting), Sent: count(s.Sent), Doubts: count(s.Doubts),
+		Passed: s.Passed, Anchored: s.Anchored, Trouble: settlementTrouble(s),
 	}
 	if r := s.LastRefusal; r != nil {
 		out.LastRefusal = fmt.Sprintf("%s of job %s at block %d: %s", r.Kind, r.Job, r.Height, r.Code)
 	}
 	return out
+}
+
+// settlementTrouble says why payments wait, or why there are none any more.
+func settlementTrouble(s settlement.Status) string {
+	switch {
+	case s.Failed != nil:
+		return s.Failed.Error()
+	case s.Poor != nil:
+		return fmt.Sprintf("the account has %d micro-units, the next payment needs %d", s.Poor.Balance, s.Poor.Needed)
+	case s.Stale:
+		return "the book is new: it waits for a block from after its own beginning"
+	case s.Err != nil:
+		return s.Err.Error()
+	}
+	return ""
 }
 
 // seenHead is the farthest that anybody who follows the log has seen it. It asks nobody.

@@ -304,6 +304,9 @@ type SettlementStatus struct {
 	Sent          uint64                 `protobuf:"varint,8,opt,name=sent,proto3" json:"sent,omitempty"`       // transactions on their way
 	Doubts        uint64                 `protobuf:"varint,9,opt,name=doubts,proto3" json:"doubts,omitempty"`   // slashes that wait for the referee
 	LastRefusal   string                 `protobuf:"bytes,10,opt,name=last_refusal,json=lastRefusal,proto3" json:"last_refusal,omitempty"`
+	Trouble       string                 `protobuf:"bytes,11,opt,name=trouble,proto3" json:"trouble,omitempty"`    // why payments wait, or why there are none any more; empty: they go on
+	Passed        uint64                 `protobuf:"varint,12,opt,name=passed,proto3" json:"passed,omitempty"`     // events from before the ledger's memory, which are not paid
+	Anchored      uint64                 `protobuf:"varint,13,opt,name=anchored,proto3" json:"anchored,omitempty"` // size of the log that the ledger has anchored
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -406,6 +409,27 @@ func (x *SettlementStatus) GetLastRefusal() string {
 		return x.LastRefusal
 	}
 	return ""
+}
+
+func (x *SettlementStatus) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
+func (x *SettlementStatus) GetPassed() uint64 {
+	if x != nil {
+		return x.Passed
+	}
+	return 0
+}
+
+func (x *SettlementStatus) GetAnchored() uint64 {
+	if x != nil {
+		return x.Anchored
+	}
+	return 0
 }
 
 type GetGenesisRequest struct {
@@ -1982,7 +2006,7 @@ const file_shardy_operator_v1_ledger_proto_rawDesc = "" +
 	"\apending\x18\x03 \x01(\x04R\apending\x12\x1a\n" +
 	"\brestarts\x18\x04 \x01(\x04R\brestarts\x12\x18\n" +
 	"\afailure\x18\x05 \x01(\tR\afailure\x12\x10\n" +
-	"\x03key\x18\x06 \x01(\fR\x03key\"\x8c\x02\n" +
+	"\x03key\x18\x06 \x01(\fR\x03key\"\xda\x02\n" +
 	"\x10SettlementStatus\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x19\n" +
 	"\blog_head\x18\x02 \x01(\x04R\alogHead\x12\x12\n" +
@@ -1994,7 +2018,10 @@ const file_shardy_operator_v1_ledger_proto_rawDesc = "" +
 	"\x04sent\x18\b \x01(\x04R\x04sent\x12\x16\n" +
 	"\x06doubts\x18\t \x01(\x04R\x06doubts\x12!\n" +
 	"\flast_refusal\x18\n" +
-	" \x01(\tR\vlastRefusal\"\x13\n" +
+	" \x01(\tR\vlastRefusal\x12\x18\n" +
+	"\atrouble\x18\v \x01(\tR\atrouble\x12\x16\n" +
+	"\x06passed\x18\f \x01(\x04R\x06passed\x12\x1a\n" +
+	"\banchored\x18\r \x01(\x04R\banchored\"\x13\n" +
 	"\x11GetGenesisRequest\".\n" +
 	"\x12GetGenesisResponse\x12\x18\n" +
 	"\agenesis\x18\x01 \x01(\fR\agenesis\"\xd6\x02\n" +
