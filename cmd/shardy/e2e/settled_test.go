@@ -106,7 +106,7 @@ func (f *federation) judged(all []*order) {
 	}
 }
 
-// TestAllOrchestratorsLosePower kills all four at one moment of their work, twice. They find each other again, the chain
+// TestAllOrchestratorsLosePower kills all four at one moment of their work, three times. They find each other again, the chain
 // goes on where it was, and every job of each is verified and paid for once.
 func TestAllOrchestratorsLosePower(t *testing.T) {
 	t.Parallel()
@@ -114,9 +114,9 @@ func TestAllOrchestratorsLosePower(t *testing.T) {
 	d := dice(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience(90*time.Second))
 	defer cancel()
-	work := f.orders(ctx, d, 12, f.operators...)
+	work := f.orders(ctx, d, 25, f.operators...)
 	tr := f.traffic(100*time.Millisecond, f.operators...)
-	for range 2 {
+	for range 3 {
 		f.operators[0].reaches(f.operators[0].height() + 5)
 		time.Sleep(time.Duration(d.IntN(500)) * time.Millisecond) // the moment is what the dice say
 		f.kill(f.operators...)
