@@ -74,7 +74,9 @@ func TestFlagBeforeVariableBeforeFileBeforeDefault(t *testing.T) {
 			t.Errorf("%+v, want %+v", got[want.Name], want)
 		}
 	}
-	if want := (operator.Config{RequestRate: 7.5, MaxRequests: 512, MaxRequestBytes: 20 << 20, MaxStreams: 7, MaxStreamsToken: 6}); !reflect.DeepEqual(cfg.API, want) {
+	if want := (operator.Config{
+		RequestRate: 7.5, MaxRequests: 512, MaxRequestBytes: 20 << 20, MaxStreams: 7, MaxStreamsToken: 6, Visitors: operator.Visitors{Rate: 50},
+	}); !reflect.DeepEqual(cfg.API, want) {
 		t.Errorf("API %+v, want %+v", cfg.API, want)
 	}
 	if cfg.Node != "flag" || cfg.Listen != "env:1" || len(cfg.Door.TrustedProxies) != 2 {
