@@ -8,6 +8,9 @@
 // says of itself; and nothing here orders anything. What must never live here: a job's path. Nothing that a job waits for
 // may wait for another operator.
 //
+// The rooms: consensus orders transactions into blocks, chain keeps and executes them, blocksync fetches what is missing,
+// node puts these and the host together, settlement turns verdicts of the log into transactions.
+//
 // The road of a message: RPC -> a peer's allowance (flood.go) -> signature of its author -> size and form (decode.go) ->
 // seen before? -> a fair turn (lanes.go) -> the check that its topic demands (check.go) -> one reader a topic -> the port.
 package mesh

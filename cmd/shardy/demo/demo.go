@@ -1,5 +1,6 @@
 // Package demo shows the whole system on one machine: an orchestrator and workers as processes of their own, a picture
-// and a neural network computed by workers that lie, vanish and die, and every output held against a reference.
+// and a neural network computed by workers that lie, vanish and die, and every output held against a reference; or several
+// operators with a ledger in common (federation.go), whose blocks are compared and whose balances are proven.
 //
 // It promises an error unless every output is right. It shows nothing that the product does not do: the demo is a
 // client of the operator API like any other.
