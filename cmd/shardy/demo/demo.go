@@ -247,7 +247,7 @@ func (d *show) startServer(ctx context.Context) error {
 		return fmt.Errorf("orchestrator: %w", err)
 	}
 	d.client = newClient("http://" + at)
-	d.screen.say("orchestrator %s is up at http://%s, its files in %s", d.node, at, d.dir)
+	d.screen.say("%s: orchestrator is up at http://%s, its files in %s", d.node, at, d.dir)
 	return nil
 }
 
