@@ -102,12 +102,12 @@ func TestVerifyNamesTheFirstBadBlock(t *testing.T) {
 		"a receipt less":          {func(b *operator.LedgerBlock) { b.Receipts = b.Receipts[:2] }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d.w.spoil = func(height uint64, b *operator.LedgerBlock) {
+			d.w.spoils(func(height uint64, b *operator.LedgerBlock) {
 				if height == 6 {
 					tt.spoil(b)
 				}
-			}
-			defer func() { d.w.spoil = nil }()
+			})
+			defer d.w.spoils(nil)
 			for _, args := range [][]string{{"ledger", "verify", "--json", "--genesis", d.genesis}, {"ledger", "verify", "--json", "--from-height", "3"}} {
 				out, _ := d.want(exitFailed, args...)
 				var r chainReport
@@ -171,7 +171,7 @@ func TestVerifyAfterPruning(t *testing.T) {
 	d.w.mu.Unlock()
 	d.swap(3, 4)
 	d.grow(4, 2)
-	d.w.low = 6
+	d.w.misbehave(func() { d.w.low = 6 })
 	out, _ := d.want(exitOK, "ledger", "verify", "--genesis", d.genesis)
 	if !strings.Contains(out, "good from block 6") || !strings.Contains(out, "pruned") {
 		t.Error(out)
@@ -281,7 +281,7 @@ func TestALiarIsNotBelieved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.w.lie = func(p *ledgerv1.TrieProof) { p.Value = rich }
+	d.w.lies(func(p *ledgerv1.TrieProof) { p.Value = rich })
 	public := hex.EncodeToString(chaintest.Public(chaintest.Key(2000)))
 	out, _ := d.want(exitOK, "ledger", "balance", public)
 	if !strings.Contains(out, "1152921504606.846976") || !strings.Contains(out, "not verified") {
@@ -373,7 +373,7 @@ func TestAccusing(t *testing.T) {
 // TestATransactionThatWaits says that it may still come.
 func TestATransactionThatWaits(t *testing.T) {
 	d := newDesk(t)
-	d.w.silent = true
+	d.w.misbehave(func() { d.w.silent = true })
 	_, errOut := d.want(exitTimeout, "ledger", "transfer", hexID(chaintest.Public(chaintest.Key(5))), "1", "--key", d.key(1000), "--wait", "30ms")
 	if !strings.Contains(errOut, "may still come") {
 		t.Error(errOut)

@@ -75,6 +75,19 @@ func (w *ledgerWorld) grow(txs ...[]byte) {
 	w.gather()
 }
 
+// spoils, lies and misbehave change what it does, also while it is still asked: a command that has ended may have read ahead.
+func (w *ledgerWorld) spoils(f func(height uint64, b *operator.LedgerBlock)) {
+	w.misbehave(func() { w.spoil = f })
+}
+
+func (w *ledgerWorld) lies(f func(p *ledgerv1.TrieProof)) { w.misbehave(func() { w.lie = f }) }
+
+func (w *ledgerWorld) misbehave(how func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	how()
+}
+
 // State implements operator.Ledger, like all below.
 func (w *ledgerWorld) State() ledger.State { w.mu.Lock(); defer w.mu.Unlock(); return w.m.State }
 

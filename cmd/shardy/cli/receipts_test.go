@@ -353,11 +353,11 @@ func TestReceiptsOfForgottenSettlements(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	// Blocks that were tampered with prove nothing, whoever hands them out.
-	w.spoil = func(_ uint64, b *operator.LedgerBlock) {
+	w.spoils(func(_ uint64, b *operator.LedgerBlock) {
 		b.Receipts[0].Code = ledgerv1.ReceiptCode_RECEIPT_CODE_EXPIRED
-	}
+	})
 	c.shardy(exitRefused, "--receipts-dir", c.dir+"/kept", "--genesis", c.genesis, "--check")
-	w.spoil = nil
-	w.lie = func(p *ledgerv1.TrieProof) { p.Value = []byte("no") }
+	w.spoils(nil)
+	w.lies(func(p *ledgerv1.TrieProof) { p.Value = []byte("no") })
 	c.shardy(exitRefused, "--receipts-dir", c.dir+"/kept", "--genesis", c.genesis, "--check")
 }
