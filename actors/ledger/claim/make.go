@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 
-	"golang.org/x/mod/sumdb/tlog"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardy-network/orchestrator/actors/ledger"
@@ -50,33 +49,6 @@ func Make(e Evidence) (*ledgerv1.Claim, error) {
 		Orchestrator: e.Orchestrator, Receipts: e.Receipts.GetBody(), Signature: e.Receipts.GetSignature(), Result: uint32(e.Result),
 		Header: b.Header, Certificate: certificate, Changes: e.Changes,
 		Transaction: txs[e.Index], Action: uint32(e.Action), Receipt: results[e.Index], Index: uint32(e.Index), Size: uint32(len(txs)),
-		TransactionPath: pathTo(txs, e.Index), ReceiptPath: pathTo(results, e.Index),
+		TransactionPath: seal.Path(txs, e.Index), ReceiptPath: seal.Path(results, e.Index),
 	}, nil
-}
-
-// pathTo is the RFC 6962 inclusion proof of an entry.
-func pathTo(entries [][]byte, index int) (path [][]byte) {
-	var stored []tlog.Hash
-	read := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
-		out := make([]tlog.Hash, len(indexes))
-		for i, x := range indexes {
-			out[i] = stored[x]
-		}
-		return out, nil
-	})
-	for i, e := range entries {
-		hashes, err := tlog.StoredHashes(int64(i), e, read)
-		if err != nil {
-			panic(err) // the reader above never fails
-		}
-		stored = append(stored, hashes...)
-	}
-	p, err := tlog.ProveRecord(int64(len(entries)), int64(index), read)
-	if err != nil {
-		panic(err) // likewise: the index is within the entries
-	}
-	for _, h := range p {
-		path = append(path, bytes.Clone(h[:]))
-	}
-	return path
 }

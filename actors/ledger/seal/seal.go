@@ -7,6 +7,7 @@
 package seal
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
@@ -108,6 +109,28 @@ func behind(b []byte, tag, text string) []byte {
 
 // Root is the RFC 6962 root over entries: the transactions of a block, or its encoded receipts.
 func Root(entries [][]byte) Hash {
+	root, err := tlog.TreeHash(int64(len(entries)), tree(entries))
+	if err != nil {
+		panic(err) // the reader never fails
+	}
+	return Hash(root)
+}
+
+// Path proves that an entry lies under the root, by RFC 6962. The index MUST be that of an entry.
+func Path(entries [][]byte, index int) [][]byte {
+	proof, err := tlog.ProveRecord(int64(len(entries)), int64(index), tree(entries))
+	if err != nil {
+		panic(err) // likewise
+	}
+	var path [][]byte
+	for _, h := range proof {
+		path = append(path, bytes.Clone(h[:]))
+	}
+	return path
+}
+
+// tree reads the hashes of the tree over entries.
+func tree(entries [][]byte) tlog.HashReader {
 	var stored []tlog.Hash
 	read := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
 		out := make([]tlog.Hash, len(indexes))
@@ -123,11 +146,7 @@ func Root(entries [][]byte) Hash {
 		}
 		stored = append(stored, hashes...)
 	}
-	root, err := tlog.TreeHash(int64(len(entries)), read)
-	if err != nil {
-		panic(err) // likewise
-	}
-	return Hash(root)
+	return read
 }
 
 // The places of things in the trie of the state.

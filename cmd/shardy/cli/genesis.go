@@ -53,12 +53,7 @@ func (a *app) genesisCreate() *cobra.Command {
 			if err != nil {
 				return usage("%w%s", err, stakeHint(g))
 			}
-			out, err := a.openOutput(f.to)
-			if err != nil {
-				return err
-			}
-			_, err = out.Write(encoded)
-			if err = out.finish(err); err != nil || f.to == "-" {
+			if err := a.writeOutput(f.to, encoded); err != nil || f.to == "-" {
 				return err
 			}
 			if a.json {

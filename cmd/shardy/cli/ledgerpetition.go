@@ -325,12 +325,7 @@ func (a *app) writePetition(to string, p *operatorv1.Petition) error {
 	if err != nil {
 		return err
 	}
-	out, err := a.openOutput(to)
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(encoded)
-	if err = out.finish(err); err != nil || to == "-" {
+	if err := a.writeOutput(to, encoded); err != nil || to == "-" {
 		return err
 	}
 	_, approvals := petitionText(p)

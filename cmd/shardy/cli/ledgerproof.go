@@ -326,12 +326,7 @@ func (a *app) writeProof(ctx context.Context, args []string, f proofFlags) error
 	if err != nil {
 		return err
 	}
-	out, err := a.openOutput(f.to)
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(encoded)
-	if err = out.finish(err); err != nil || f.to == "-" {
+	if err := a.writeOutput(f.to, encoded); err != nil || f.to == "-" {
 		return err
 	}
 	if !trusted {

@@ -243,6 +243,16 @@ func (a *app) openOutput(name string) (*output, error) {
 	return &output{Writer: f, file: f, name: name}, nil
 }
 
+// writeOutput writes a file whole.
+func (a *app) writeOutput(name string, data []byte) error {
+	out, err := a.openOutput(name)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(data)
+	return out.finish(err)
+}
+
 // finish puts the file in its place, or takes it away when err says that it is not whole.
 func (o *output) finish(err error) error {
 	if o.file == nil {

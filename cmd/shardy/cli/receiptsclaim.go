@@ -28,12 +28,7 @@ func (a *app) exportClaim(f receiptFlags, x *examiner, rows []*receiptRow) error
 	if err != nil {
 		return err
 	}
-	out, err := a.openOutput(f.to)
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(encoded)
-	if err = out.finish(err); err != nil || f.to == "-" {
+	if err := a.writeOutput(f.to, encoded); err != nil || f.to == "-" {
 		return err
 	}
 	return a.showClaim(f.to, len(encoded), x.root, v)
