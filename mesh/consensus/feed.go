@@ -41,6 +41,7 @@ func (in *instance) feed() {
 			}
 			mark = in.engine.pending.last()
 		case <-look.C:
+			in.offerAgain(done)
 		}
 		for _, tx := range in.engine.pending.between(done, mark) {
 			if in.ctx.Err() != nil {
@@ -49,5 +50,20 @@ func (in *instance) feed() {
 			in.offer(tx.id, tx.tx)
 		}
 		done, mark = mark, in.engine.pending.last()
+	}
+}
+
+// offeredAgain bounds what is offered a second time at one look.
+const offeredAgain = 256
+
+// offerAgain offers the oldest of what was offered before and still waits: the library may not have been ready for it, or
+// had no room. What it has already it does not take twice.
+func (in *instance) offerAgain(done uint64) {
+	waiting := in.engine.pending.between(0, done)
+	for _, tx := range waiting[:min(len(waiting), offeredAgain)] {
+		if in.ctx.Err() != nil {
+			return
+		}
+		in.offer(tx.id, tx.tx)
 	}
 }
