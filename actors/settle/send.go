@@ -134,6 +134,20 @@ func (s *Settler) Committed(height uint64, receipts []*ledgerv1.Receipt) []Refus
 	return refused
 }
 
+// Unheard says that receipts up to the present height were not heard, and which transactions the ledger has executed. What
+// those of ours did is found out by sending their deeds anew: the ledger refuses what was done.
+func (s *Settler) Unheard(executed func(ledger.Hash) bool) {
+	var late []*ledgerv1.Deed
+	s.state.Sent = slices.DeleteFunc(s.state.Sent, func(t *ledgerv1.SentDeeds) bool {
+		if !executed(seal.TransactionID(t.Body)) {
+			return false
+		}
+		late = append(late, t.Deeds...)
+		return true
+	})
+	s.again(late)
+}
+
 // expire makes those transactions wait anew that no further block can hold.
 func (s *Settler) expire() {
 	var late []*ledgerv1.Deed

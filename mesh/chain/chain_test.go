@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -49,6 +50,26 @@ func TestReopen(t *testing.T) {
 	}
 	if _, err := c.Block(22); !errors.Is(err, ErrNotFound) {
 		t.Fatal(err)
+	}
+}
+
+// TestReopenAtASnapshot ends a chain right behind the block that its snapshot is of. Who follows it from there still
+// learns what became of the transactions in that block.
+func TestReopenAtASnapshot(t *testing.T) {
+	m := chaintest.New(t, 1, 20)
+	cfg := Config{Dir: t.TempDir(), Genesis: m.Genesis, SnapshotBlocks: 10}
+	c := open(t, cfg)
+	m.Grow(10, 3)
+	if _, err := c.Accept(t.Context(), m.Blocks); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, c, 10)
+	shut(t, c)
+	c = open(t, cfg)
+	defer shut(t, c)
+	b, err := c.Follow(10).Next(t.Context())
+	if err != nil || !slices.EqualFunc(b.Receipts, m.Receipts[9], func(a, b *ledgerv1.Receipt) bool { return proto.Equal(a, b) }) {
+		t.Fatalf("%d receipts of %d: %v", len(b.Receipts), len(m.Receipts[9]), err)
 	}
 }
 

@@ -116,30 +116,35 @@ func unusable(err error) bool {
 	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) || errors.Is(err, ledger.ErrSnapshot)
 }
 
-// remember notes where the transactions of the last blocks before a view are, as far as those blocks can be read: the
-// state does not depend on them.
-func (c *Chain) remember(v view) {
+// remember notes where the transactions of the last blocks up to a height are, as far as those blocks can be read: the
+// state does not depend on them. It returns the receipts of the last one.
+func (c *Chain) remember(last uint64) (receipts []*ledgerv1.Receipt) {
 	const blocks = 1000
-	last := v.state.Height()
 	first := max(c.segments.low(), 1)
 	if last > blocks {
 		first = max(first, last-blocks+1)
 	}
 	for h := first; h <= last && h < c.segments.next; h++ {
 		r, err := c.segments.read(h)
+		receipts = nil
+		if err == nil {
+			_, receipts, err = r.decode()
+		}
 		if err != nil {
 			c.cfg.Log.Warn("block before the snapshot cannot be read", "height", h, "error", err)
 			continue
 		}
-		if _, receipts, err := r.decode(); err == nil {
-			c.recent.addOld(h, receipts)
-		}
+		c.recent.addOld(h, receipts)
 	}
+	if c.segments.next <= last {
+		return nil // that one came with a snapshot
+	}
+	return receipts
 }
 
 // replay executes the blocks on disk that follow a view.
 func (c *Chain) replay(v view) error {
-	c.remember(v)
+	v.receipts = c.remember(v.state.Height())
 	const batch = 64
 	for h := v.state.Height() + 1; h < c.segments.next; {
 		var blocks []*ledgerv1.CertifiedBlock

@@ -3,6 +3,7 @@ package settlement
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/shardy-network/orchestrator/actors/ledger"
 	"github.com/shardy-network/orchestrator/actors/settle"
@@ -38,7 +39,18 @@ func (s *Settlement) skip() error {
 		return err
 	}
 	s.config.Logger.Warn("settlement passes over blocks that are not kept", "from", s.book.Height()+1, "to", to-1)
+	s.gap = true
 	return nil
+}
+
+// unheard takes from the road what was executed in blocks whose receipts are not there: they were passed over, or came
+// with a snapshot. It must be called with the lock held.
+func (s *Settlement) unheard() {
+	s.gap = false
+	executed := s.config.Ledger.State().Executed
+	s.book.Unheard(executed)
+	s.road = slices.DeleteFunc(s.road, func(t *trip) bool { return executed(t.id) })
+	s.dirty = true
 }
 
 // block hears one block. Only receipts of own transactions are looked at.
@@ -65,6 +77,9 @@ func (s *Settlement) block(b chain.Committed) {
 	clear(s.road[len(keep):])
 	s.dirty = s.dirty || len(own) > 0 || len(keep) != len(s.road)
 	s.road = keep
+	if s.gap || len(b.Receipts) < len(b.Block.GetBlock().GetTransactions()) {
+		s.unheard()
+	}
 	s.look()
 	doubts := len(s.book.Doubts(1)) > 0
 	s.mu.Unlock()

@@ -42,6 +42,7 @@ type Settlement struct {
 	dirty     bool          // the file is older than the book
 	stored    storing       // how the last write went
 	road      []*trip       // transactions that are in no block, in order
+	gap       bool          // blocks were passed over before the next one
 	waits     time.Time     // since when deeds wait; zero: none do
 	room      chan struct{} // closed and replaced when fewer wait
 	retry     backoff       // of what the node did not take

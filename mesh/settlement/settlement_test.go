@@ -284,25 +284,32 @@ func TestSkippedBlocks(t *testing.T) {
 	sc.chain.low = sc.chain.State().Height()
 	sc.chain.blocks[sc.chain.low-1].Receipts = nil
 	sc.follow()
-	if st := sc.s.Status(); st.Paid != 0 || st.Sent != 1 || st.Height != 5 {
-		t.Fatalf("%+v", st)
+	if st := sc.s.Status(); st.Paid != 0 || st.Sent != 0 || st.Waiting != 1 || st.Height != 5 || len(sc.s.road) != 0 {
+		t.Fatalf("%+v, %d on the road", st, len(sc.s.road))
 	}
 	sc.chain.pool = again // somebody repeats it: no news
-	sc.step()
-	sc.clock = sc.clock.Add(time.Minute)
-	sc.pass()
-	if st := sc.s.Status(); len(sc.s.road) != 1 || st.Sent != 1 || sc.chain.submits != 1 {
-		t.Fatalf("%+v, %d on the road, %d submitted", st, len(sc.s.road), sc.chain.submits)
-	}
-	for range 12 {
-		sc.step()
-	}
-	signedUnstored(sc)
 	sc.finish()
 	sc.payments(1)
-	if st := sc.s.Status(); st.Paid != 1 || st.Refused != 0 {
-		t.Errorf("%+v", st)
+	if st := sc.s.Status(); st.Paid != 1 || st.Refused != 0 || sc.chain.codes[ledgerv1.ReceiptCode_RECEIPT_CODE_ALREADY_SETTLED] != 1 {
+		t.Errorf("%+v, %v", st, sc.chain.codes)
 	}
+}
+
+// TestSnapshotBlock has the payment be in the one block that came with a snapshot, without its receipts.
+func TestSnapshotBlock(t *testing.T) {
+	sc := newScene(t, 10_000_000, nil, nil)
+	sc.job("j", quorum, 2, 0)
+	sc.hear(99)
+	sc.pass()
+	sc.chain.block()
+	sc.chain.blocks[0].Receipts = nil
+	sc.chain.blocks[0].Block.Block.Transactions = [][]byte{{1}}
+	sc.follow()
+	if st := sc.s.Status(); st.Sent != 0 || st.Waiting != 1 {
+		t.Fatalf("%+v", st)
+	}
+	sc.finish()
+	sc.payments(1)
 }
 
 func TestForgotten(t *testing.T) {

@@ -180,7 +180,7 @@ func TestASettlingOrchestratorIsKilledAgainAndAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := federate(t, charter{validators: 1, hands: 3, clients: 1, flags: append(flags, "--anchor-every", "1s", "--mesh-snapshot-blocks", "10")})
+			f := federate(t, charter{validators: 1, hands: 3, clients: 1, flags: append(flags, "--anchor-every", "1s", "--mesh-snapshot-blocks", "1")})
 			o, d := f.operators[0], dice(t)
 			ctx, cancel := context.WithTimeout(t.Context(), patience(90*time.Second))
 			defer cancel()
