@@ -15,12 +15,12 @@ import (
 // ErrLocked refuses a folder that another process writes to.
 var ErrLocked = errors.New("in use by another process")
 
-// ending is that of files and folders which are being made. What ends like this belongs to nobody after a crash.
-const ending = ".new"
+// Ending is that of files and folders which are being made. What ends like this belongs to nobody after a crash.
+const Ending = ".new"
 
 // Replace makes a file of these bytes, which only its owner may read, in the place of the one that is there.
 func Replace(name string, data ...[]byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*"+ending) // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*"+Ending) // mode 0600
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func Sweep(dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ending) {
+		if strings.HasSuffix(e.Name(), Ending) {
 			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 				return err
 			}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/actors/ledger"
 	"github.com/shardy-network/orchestrator/actors/proof"
+	"github.com/shardy-network/orchestrator/events/durable"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 )
 
@@ -25,7 +26,7 @@ type ledgerHash = ledger.Hash
 var (
 	ErrConfig   = errors.New("chain: bad configuration")
 	ErrClosed   = errors.New("chain: closed")
-	ErrLocked   = errors.New("chain: open in another process")
+	ErrLocked   = durable.ErrLocked
 	ErrGenesis  = errors.New("chain: another genesis")
 	ErrDamaged  = errors.New("chain: damaged on disk")
 	ErrFailed   = errors.New("chain: the disk failed, open it anew")
@@ -142,9 +143,12 @@ func Open(cfg Config) (_ *Chain, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open chain: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(cfg.Dir, "lock"))
+	lock, err := durable.Lock(filepath.Join(cfg.Dir, "lock"))
 	if err != nil {
 		return nil, fmt.Errorf("open chain: %w", err)
+	}
+	if err := durable.Sweep(cfg.Dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("open chain: %w", err), lock.Close())
 	}
 	c := &Chain{
 		cfg: cfg, lock: lock, workers: runtime.GOMAXPROCS(0), verified: newVerified(cfg.CacheBytes, cfg.Attested), recent: newRecent(),
@@ -177,7 +181,7 @@ func (c *Chain) readGenesis() ([]byte, error) {
 		if _, _, err := ledger.Genesis(c.cfg.Genesis); err != nil {
 			return nil, err
 		}
-		return c.cfg.Genesis, replaceFile(path, c.cfg.Genesis)
+		return c.cfg.Genesis, durable.Replace(path, c.cfg.Genesis)
 	case err != nil:
 		return nil, err
 	case len(c.cfg.Genesis) > 0 && !bytes.Equal(there, c.cfg.Genesis):

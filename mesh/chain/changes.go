@@ -16,6 +16,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/actors/ledger"
 	"github.com/shardy-network/orchestrator/actors/ledger/seal"
+	"github.com/shardy-network/orchestrator/events/durable"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 )
 
@@ -51,7 +52,7 @@ type change struct {
 // openChanges opens the file and reads it to where it ends or is torn. What follows is cut off: the blocks bring it back.
 func openChanges(path string, genesis ledgerHash) (_ *changes, lost int64, err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := replaceFile(path, []byte(changesMagic), genesis[:]); err != nil {
+		if err := durable.Replace(path, []byte(changesMagic), genesis[:]); err != nil {
 			return nil, 0, err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/shardy-network/orchestrator/actors/ledger"
 	"github.com/shardy-network/orchestrator/actors/ledger/light"
+	"github.com/shardy-network/orchestrator/events/durable"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 )
 
@@ -38,7 +39,7 @@ func (c *Chain) Install(m *ledgerv1.SnapshotManifest, road *Road, chunk func(n u
 	if header.Height <= c.Height() {
 		return fmt.Errorf("%w: snapshot of %d, the chain is at %d", ErrGap, header.Height, c.Height())
 	}
-	temp := c.snapshots.path(header.Height) + ".installed" + fresh
+	temp := c.snapshots.path(header.Height) + ".installed" + durable.Ending
 	if err := errors.Join(os.RemoveAll(temp), os.Mkdir(temp, 0o700)); err != nil {
 		return err
 	}

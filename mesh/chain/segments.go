@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/shardy-network/orchestrator/events/durable"
 )
 
 const (
@@ -54,7 +56,7 @@ func openSegmentsIn(dir string, genesis ledgerHash, limit int64) (*segments, err
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := sweep(dir); err != nil {
+	if err := durable.Sweep(dir); err != nil {
 		return nil, err
 	}
 	s := &segments{dir: dir, genesis: genesis, limit: limit}
@@ -214,12 +216,12 @@ func (s *segments) append(records [][]byte) error {
 // begin makes a new segment for the next block. Full ones get an index.
 func (s *segments) begin() error {
 	if s.last != nil {
-		if err := replaceFile(s.path(s.last.first, indexEnd), encodeIndex(s.last.offsets)); err != nil {
+		if err := durable.Replace(s.path(s.last.first, indexEnd), encodeIndex(s.last.offsets)); err != nil {
 			return err
 		}
 	}
 	path := s.path(s.next, segmentEnd)
-	if err := replaceFile(path, []byte(segmentMagic), s.genesis[:]); err != nil {
+	if err := durable.Replace(path, []byte(segmentMagic), s.genesis[:]); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -332,7 +334,7 @@ func (s *segments) openFull(first, count uint64) (*segment, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	// Without an index it is only slower, so an error does not matter.
-	_ = replaceFile(s.path(first, indexEnd), encodeIndex(seg.offsets))
+	_ = durable.Replace(s.path(first, indexEnd), encodeIndex(seg.offsets))
 	return seg, nil
 }
 
@@ -390,7 +392,7 @@ func (s *segments) remove(first uint64) error {
 	if err := os.Remove(s.path(first, segmentEnd)); err != nil {
 		return err
 	}
-	return syncDir(s.dir)
+	return durable.SyncDir(s.dir)
 }
 
 // restart removes all blocks: the next one follows a snapshot that they do not reach.

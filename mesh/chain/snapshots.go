@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardy-network/orchestrator/actors/ledger"
+	"github.com/shardy-network/orchestrator/events/durable"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 )
 
@@ -42,7 +43,7 @@ func openSnapshots(dir string) (*snapshots, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := sweep(dir); err != nil {
+	if err := durable.Sweep(dir); err != nil {
 		return nil, err
 	}
 	heights, err := listHeights(dir, "")
@@ -73,7 +74,7 @@ func (s *snapshots) newest() uint64 {
 
 // write makes a snapshot of the state after a block. It stops when stop is closed.
 func (s *snapshots) write(state ledger.State, block *ledgerv1.CertifiedBlock, stop <-chan struct{}) error {
-	temp := s.path(state.Height()) + fresh
+	temp := s.path(state.Height()) + durable.Ending
 	if err := errors.Join(os.RemoveAll(temp), os.Mkdir(temp, 0o700)); err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func (s *snapshots) finish(temp string, height uint64, manifest []byte) error {
 	if err := writeFile(filepath.Join(temp, manifestName), manifest, sum[:]); err != nil {
 		return err
 	}
-	if err := syncDir(temp); err != nil {
+	if err := durable.SyncDir(temp); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(s.path(height)); err != nil {
@@ -118,7 +119,7 @@ func (s *snapshots) finish(temp string, height uint64, manifest []byte) error {
 	if err := os.Rename(temp, s.path(height)); err != nil {
 		return err
 	}
-	if err := syncDir(s.dir); err != nil {
+	if err := durable.SyncDir(s.dir); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -275,7 +276,7 @@ func (s *snapshots) remove(height uint64) error {
 		s.heights = slices.Delete(s.heights, n, n+1)
 	}
 	s.mu.Unlock()
-	temp := s.path(height) + fresh
+	temp := s.path(height) + durable.Ending
 	if err := errors.Join(os.RemoveAll(temp), os.Rename(s.path(height), temp)); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/shardy-network/orchestrator/events/durable"
 	"github.com/shardy-network/orchestrator/mesh/chain/chaintest"
 )
 
@@ -155,9 +156,13 @@ func TestLeftovers(t *testing.T) {
 		leave func(dir string) error
 		low   uint64
 	}{
-		"a segment that was begun":  {func(d string) error { return os.WriteFile(filepath.Join(d, first(11))+fresh, []byte("sh"), 0o600) }, 1},
-		"a snapshot that was begun": {func(d string) error { return os.MkdirAll(filepath.Join(d, "snapshots", pad(12)+fresh, "x"), 0o700) }, 1},
-		"no index":                  {func(d string) error { return removeAll(filepath.Join(d, "blocks", "*"+indexEnd)) }, 1},
+		"a segment that was begun": {func(d string) error {
+			return os.WriteFile(filepath.Join(d, first(11))+durable.Ending, []byte("sh"), 0o600)
+		}, 1},
+		"a snapshot that was begun": {func(d string) error {
+			return os.MkdirAll(filepath.Join(d, "snapshots", pad(12)+durable.Ending, "x"), 0o700)
+		}, 1},
+		"no index": {func(d string) error { return removeAll(filepath.Join(d, "blocks", "*"+indexEnd)) }, 1},
 		"a torn index": {func(d string) error {
 			return os.WriteFile(filepath.Join(d, "blocks", pad(1)+indexEnd), []byte{1}, 0o600)
 		}, 1},

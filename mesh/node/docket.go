@@ -9,11 +9,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"google.golang.org/protobuf/encoding/protodelim"
 
 	"github.com/shardy-network/orchestrator/actors/ledger"
+	"github.com/shardy-network/orchestrator/events/durable"
 	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 )
 
@@ -66,7 +66,7 @@ func parseDocket(b []byte) ([]*ledgerv1.Equivocation, error) {
 }
 
 // writeDocket replaces the file: it is there whole or as it was.
-func writeDocket(path string, list []*ledgerv1.Equivocation) (err error) {
+func writeDocket(path string, list []*ledgerv1.Equivocation) error {
 	var b bytes.Buffer
 	for _, e := range list {
 		if _, err := protodelim.MarshalTo(&b, e); err != nil {
@@ -74,21 +74,5 @@ func writeDocket(path string, list []*ledgerv1.Equivocation) (err error) {
 		}
 	}
 	sum := sha256.Sum256(b.Bytes())
-	b.Write(sum[:])
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b.Bytes())
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Replace(path, b.Bytes(), sum[:])
 }

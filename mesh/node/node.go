@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/shardy-network/orchestrator/events/durable"
 	"github.com/shardy-network/orchestrator/mesh"
 	"github.com/shardy-network/orchestrator/mesh/blocksync"
 	"github.com/shardy-network/orchestrator/mesh/chain"
@@ -74,6 +75,9 @@ func (n *Node) start() (err error) {
 		SnapshotBlocks: n.cfg.SnapshotBlocks, KeepBlocks: n.cfg.KeepBlocks, SegmentBytes: n.cfg.SegmentBytes, Attested: n.cfg.Attested, Log: n.log,
 	})
 	if err != nil {
+		return err
+	}
+	if err := durable.Sweep(n.cfg.Dir); err != nil { // the chain keeps other processes out
 		return err
 	}
 	n.heard.Store(n.chain.Height())

@@ -18,6 +18,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/shardy-network/orchestrator/events/durable"
 	workerv1 "github.com/shardy-network/orchestrator/proto/shardy/worker/v1"
 )
 
@@ -141,7 +142,7 @@ func (s *Store) open(name string) (*shelf, error) {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := syncDir(s.dir); err != nil {
+	if err := durable.SyncDir(s.dir); err != nil {
 		return nil, err
 	}
 	s.shelf[name] = f
@@ -206,7 +207,7 @@ func (s *Store) rotate(f *shelf, more int64) error {
 		return err
 	}
 	f.size = 0
-	return syncDir(f.dir)
+	return durable.SyncDir(f.dir)
 }
 
 // resume goes on with a part that an earlier run has left, if it ends with a whole entry and has room.
@@ -336,14 +337,6 @@ func number(name string) int {
 		return 0
 	}
 	return n
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Beside is the folder for the receipts of the worker whose key is in a file.
