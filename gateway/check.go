@@ -25,7 +25,7 @@ func refuseResult(why eventv1.RejectReason, format string, args ...any) verdict 
 
 // checkResult measures a result whose length and digest are already known to be what was announced: status, size, type
 // and shape, finite numbers, fuel, signature. It is pure and reads the payload once, if at all.
-func checkResult(t *task, worker []byte, maxOutput uint64, m *workerv1.TaskResult, payload []byte, sum [32]byte, attested Attested) verdict {
+func checkResult(t *task, worker []byte, maxOutput uint64, m *workerv1.TaskResult, payload []byte, sum [32]byte, attested proof.Attested) verdict {
 	spec := t.Spec
 	switch m.GetStatus() {
 	case eventv1.ResultStatus_RESULT_STATUS_OK:
@@ -105,7 +105,7 @@ func checkShape(want *eventv1.OutputSpec, shape []uint64, size uint64) verdict {
 }
 
 // checkAttestation verifies the signature where the policy asks for one, and wherever one is given.
-func checkAttestation(t *task, worker []byte, m *workerv1.TaskResult, sum [32]byte, attested Attested) verdict {
+func checkAttestation(t *task, worker []byte, m *workerv1.TaskResult, sum [32]byte, attested proof.Attested) verdict {
 	if len(m.GetAttestation()) == 0 {
 		if t.Policy.GetRequireAttestation() {
 			return refuseResult(eventv1.RejectReason_REJECT_REASON_SIGNATURE, "no attestation")

@@ -51,9 +51,6 @@ type Challenges interface {
 	Take(ctx context.Context, kind eventv1.ChallengeKind, size uint64) (Challenge, error)
 }
 
-// Attested reports whether an attestation is the worker's. It MUST answer as proof.Statement.Verify does; it may remember.
-type Attested func(s proof.Statement, worker, signature []byte) bool
-
 // Deps are what a door is plugged into. Orchestrator, Blobs, Challenges and Admission are required.
 type Deps struct {
 	Orchestrator Orchestrator
@@ -63,7 +60,7 @@ type Deps struct {
 	// here has its results refused.
 	Verifiers map[eventv1.ProofSystem]proof.Verifier
 	// Attested verifies attestations. Default: proof.Statement.Verify.
-	Attested Attested
+	Attested proof.Attested
 	// Admission is the part of the deployment's policy that AdmitWorker carries.
 	Admission func() *eventv1.AdmissionPolicy
 	// Progress, if set, hears of task_progress. It MUST NOT block.

@@ -35,12 +35,8 @@ func Check(chain string, encoded []byte) (Checked, error) {
 	return CheckWith(chain, encoded, proof.Statement.Verify)
 }
 
-// Attested reports whether an attestation is the worker's. It MUST answer as proof.Statement.Verify does; it may remember
-// what it has verified.
-type Attested func(s proof.Statement, worker, signature []byte) bool
-
 // CheckWith is Check for those who have verified attestations before.
-func CheckWith(chain string, encoded []byte, attested Attested) (Checked, error) {
+func CheckWith(chain string, encoded []byte, attested proof.Attested) (Checked, error) {
 	if len(encoded) > MaxTransactionBytes {
 		return Checked{}, fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, len(encoded), MaxTransactionBytes)
 	}

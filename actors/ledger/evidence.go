@@ -11,7 +11,7 @@ import (
 
 // checkEvidence verifies every signature in an action whose form is right. What the signed texts mean together is for
 // Execute to judge, so that the refusal stands in a block.
-func checkEvidence(chain string, sender []byte, a *ledgerv1.Action, attested Attested) error {
+func checkEvidence(chain string, sender []byte, a *ledgerv1.Action, attested proof.Attested) error {
 	switch k := a.Kind.(type) {
 	case *ledgerv1.Action_TaskVerified:
 		return decisionSigned(k.TaskVerified.Decision, attested)
@@ -29,7 +29,7 @@ func checkEvidence(chain string, sender []byte, a *ledgerv1.Action, attested Att
 	return nil
 }
 
-func decisionSigned(d *ledgerv1.Decision, attested Attested) error {
+func decisionSigned(d *ledgerv1.Decision, attested proof.Attested) error {
 	for _, list := range [][]*ledgerv1.Result{d.Agreeing, d.Contradicted} {
 		for _, r := range list {
 			if !attested(statement(d.Job, d.Module, d.Input, r), r.Worker, r.Attestation) {

@@ -57,3 +57,7 @@ func (s Statement) Verify(worker, signature []byte) bool {
 	return len(worker) == ed25519.PublicKeySize && len(signature) == ed25519.SignatureSize &&
 		ed25519.Verify(worker, s.Bytes(), signature)
 }
+
+// Attested reports whether an attestation is the worker's. It MUST answer as Statement.Verify does; it may remember what it
+// has verified.
+type Attested func(s Statement, worker, signature []byte) bool

@@ -51,7 +51,7 @@ type Config struct {
 	CacheBytes     int           // of verified transactions, 64 MiB
 	ClockAhead     time.Duration // how far the time of a proposal may be ahead of the own clock, 5 s
 
-	Attested ledger.Attested  // verifies attestations; nil: proof.Statement.Verify
+	Attested proof.Attested   // verifies attestations; nil: proof.Statement.Verify
 	Now      func() time.Time // clock for proposals; nil: the system's
 	Log      *slog.Logger     // gets what an operator should know; nil: nothing
 }

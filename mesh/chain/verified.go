@@ -5,20 +5,21 @@ import (
 	"sync"
 
 	"github.com/shardy-network/orchestrator/actors/ledger"
+	"github.com/shardy-network/orchestrator/actors/proof"
 )
 
 // verified remembers which bytes are good transactions, as their signatures are most of the work on them. It holds two
 // generations: what is asked for moves to the young one, and when that is full the old one is forgotten.
 type verified struct {
 	limit    int // bytes of one generation
-	attested ledger.Attested
+	attested proof.Attested
 
 	mu         sync.Mutex
 	young, old map[ledgerHash]ledger.Checked
 	size       int // of young
 }
 
-func newVerified(limit int, attested ledger.Attested) *verified {
+func newVerified(limit int, attested proof.Attested) *verified {
 	return &verified{limit: limit / 2, attested: attested, young: map[ledgerHash]ledger.Checked{}}
 }
 

@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/shardy-network/orchestrator/actors/ledger"
+	"github.com/shardy-network/orchestrator/actors/proof"
 	"github.com/shardy-network/orchestrator/mesh"
 	"github.com/shardy-network/orchestrator/mesh/chain"
 )
@@ -45,7 +45,7 @@ type Config struct {
 	SnapshotBehind uint64
 
 	// Attested verifies attestations of results. Nil: proof.Statement.Verify.
-	Attested ledger.Attested
+	Attested proof.Attested
 
 	// Meet is how long Open waits at most for others to say how far the chain is, 3 s; what is left of catching up then
 	// goes on behind it.
