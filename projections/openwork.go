@@ -127,13 +127,9 @@ func (w *OpenWork) Position() events.Position {
 
 // Apply takes in a batch. Records that do not decode as their facts stop the projection: they are damage.
 func (w *OpenWork) Apply(_ context.Context, batch []events.Record, upTo events.Position) error {
-	facts := make([]events.Fact, len(batch))
-	for i := range batch {
-		f, err := events.Decode(batch[i])
-		if err != nil && !errors.Is(err, events.ErrUnknownType) {
-			return err
-		}
-		facts[i] = f
+	facts, err := Facts(batch)
+	if err != nil {
+		return err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -55,13 +55,9 @@ func (s *Settlement) Apply(ctx context.Context, batch []events.Record, upTo even
 // take hears a batch, or changes nothing.
 func (s *Settlement) take(batch []events.Record, upTo events.Position) error {
 	defer s.pace.work()()
-	facts := make([]events.Fact, len(batch))
-	for i := range batch {
-		f, err := events.Decode(batch[i])
-		if err != nil && !errors.Is(err, events.ErrUnknownType) {
-			return err
-		}
-		facts[i] = f
+	facts, err := projections.Facts(batch)
+	if err != nil {
+		return err
 	}
 	s.mu.Lock()
 	for i := range batch {

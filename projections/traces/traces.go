@@ -157,13 +157,9 @@ func (t *Traces) Position() events.Position {
 
 // Apply follows a batch. Records that do not decode as their facts stop the projection: they are damage.
 func (t *Traces) Apply(_ context.Context, batch []events.Record, upTo events.Position) error {
-	facts := make([]events.Fact, len(batch))
-	for i := range batch {
-		f, err := events.Decode(batch[i])
-		if err != nil && !errors.Is(err, events.ErrUnknownType) {
-			return fmt.Errorf("traces: %w", err)
-		}
-		facts[i] = f
+	facts, err := projections.Facts(batch)
+	if err != nil {
+		return fmt.Errorf("traces: %w", err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
