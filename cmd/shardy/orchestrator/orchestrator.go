@@ -20,6 +20,7 @@ import (
 	"github.com/shardy-network/orchestrator/actors/policy"
 	"github.com/shardy-network/orchestrator/actors/rooms"
 	"github.com/shardy-network/orchestrator/cmd/shardy/logserver"
+	"github.com/shardy-network/orchestrator/cmd/shardy/orchestrator/identity"
 	"github.com/shardy-network/orchestrator/events"
 	"github.com/shardy-network/orchestrator/events/blobs"
 	"github.com/shardy-network/orchestrator/gateway"
@@ -109,7 +110,7 @@ func (o *Orchestrator) openStores(ctx context.Context) (err error) {
 			return fmt.Errorf("data folder: %w", err)
 		}
 	}
-	if o.key, err = loadKey(o.cfg.DataDir); err != nil {
+	if o.key, err = identity.Server(o.cfg.DataDir); err != nil {
 		return err
 	}
 	if o.log, err = o.openLog(ctx); err != nil {
@@ -149,7 +150,7 @@ func (o *Orchestrator) buildHost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ringerKey, err := keptKey(o.cfg.DataDir, "ringer.key")
+	ringerKey, err := identity.Secret(o.cfg.DataDir, "ringer.key")
 	if err != nil {
 		return err
 	}
@@ -225,7 +226,7 @@ func (o *Orchestrator) buildDoor(context.Context) error {
 	if err != nil {
 		return err
 	}
-	groupKey, err := keptKey(o.cfg.DataDir, "group.key") // keys the hashes of addresses in facts
+	groupKey, err := identity.Secret(o.cfg.DataDir, "group.key") // keys the hashes of addresses in facts
 	if err != nil {
 		return err
 	}
