@@ -83,14 +83,8 @@ func (a *app) compareLedgers(ctx context.Context, at []string, genesis string) e
 		if p.stand, err = p.api.GetLedger(ctx, &operatorv1.GetLedgerRequest{}); err != nil {
 			return fmt.Errorf("%s: %w", clean, err)
 		}
-		if p.root, err = a.root(ctx, p.api, genesis); err != nil {
+		if p.root, c.Trusted, err = a.anyRoot(ctx, p.api, genesis); err != nil {
 			return fmt.Errorf("%s: %w", clean, err)
-		}
-		c.Trusted = p.root != nil
-		if p.root == nil {
-			if p.root, err = p.api.claimedRoot(ctx); err != nil {
-				return fmt.Errorf("%s: %w", clean, err)
-			}
 		}
 		parties[i] = p
 		if root := parties[0].root; root.hash != p.root.hash || !bytes.Equal(p.stand.Genesis, root.hash[:]) {

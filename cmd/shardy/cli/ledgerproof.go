@@ -300,15 +300,9 @@ func (a *app) writeProof(ctx context.Context, args []string, f proofFlags) error
 	if err != nil {
 		return err
 	}
-	root, err := a.root(ctx, api, f.genesis)
+	root, trusted, err := a.anyRoot(ctx, api, f.genesis)
 	if err != nil {
 		return err
-	}
-	trusted := root != nil
-	if !trusted {
-		if root, err = api.claimedRoot(ctx); err != nil {
-			return err
-		}
 	}
 	place, err := f.place(ctx, api, args)
 	if err != nil {

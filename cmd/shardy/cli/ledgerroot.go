@@ -44,6 +44,15 @@ func (a *app) root(ctx context.Context, api *api, given string) (*chainRoot, err
 	return root, nil
 }
 
+// anyRoot is the genesis that is trusted, or else the one that the orchestrator claims.
+func (a *app) anyRoot(ctx context.Context, api *api, given string) (root *chainRoot, trusted bool, err error) {
+	if root, err = a.root(ctx, api, given); root != nil || err != nil {
+		return root, true, err
+	}
+	root, err = api.claimedRoot(ctx)
+	return root, false, err
+}
+
 func (a *app) rootFile(name string) (*chainRoot, error) {
 	encoded, err := a.readInput(name, ledger.MaxGenesisBytes)
 	if err != nil {

@@ -83,15 +83,9 @@ func (a *app) verifyLedger(ctx context.Context, genesis string, from uint64) err
 	if err != nil {
 		return err
 	}
-	root, err := a.root(ctx, api, genesis)
+	root, trusted, err := a.anyRoot(ctx, api, genesis)
 	if err != nil {
 		return err
-	}
-	trusted := root != nil
-	if !trusted {
-		if root, err = api.claimedRoot(ctx); err != nil {
-			return err
-		}
 	}
 	r, err := verifyChain(ctx, api, root, stand, from)
 	r.Trusted = trusted

@@ -62,14 +62,11 @@ func (a *app) checkReceipts(ctx context.Context, f receiptFlags, rows []*receipt
 	if err != nil {
 		return err
 	}
-	root, err := a.root(ctx, api, f.genesis)
+	root, trusted, err := a.anyRoot(ctx, api, f.genesis)
 	if err != nil {
 		return err
 	}
-	if root == nil {
-		if root, err = api.claimedRoot(ctx); err != nil {
-			return err
-		}
+	if !trusted {
 		a.say("the genesis %x is what the orchestrator says: name one that you trust with --genesis", root.hash)
 	}
 	x := &examiner{api: api, root: root, blocks: map[uint64]*heldBlock{}}
