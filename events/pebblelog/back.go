@@ -23,20 +23,7 @@ func (l *Log) ReadAllBack(ctx context.Context, before events.Position, f events.
 		for at := min(uint64(before), l.durable.Load()+1); at > 1; limit = chunkRecords {
 			var err error
 			chunk, at, err = l.backChunk(chunk[:0], at, limit, &f)
-			for i := range chunk {
-				if err := l.ended(ctx); err != nil {
-					yield(events.Record{}, err)
-					return
-				}
-				if !yield(chunk[i], nil) {
-					return
-				}
-			}
-			if err == nil {
-				err = l.ended(ctx)
-			}
-			if err != nil {
-				yield(events.Record{}, err)
+			if !l.yieldChunk(ctx, chunk, err, yield) {
 				return
 			}
 		}

@@ -171,24 +171,32 @@ func (l *Log) ReadAll(ctx context.Context, after events.Position, f events.Filte
 		for at := uint64(after); at < end; limit = chunkRecords {
 			var err error
 			chunk, at, err = l.logChunk(chunk[:0], at, end, limit, &f)
-			for i := range chunk {
-				if err := l.ended(ctx); err != nil {
-					yield(events.Record{}, err)
-					return
-				}
-				if !yield(chunk[i], nil) {
-					return
-				}
-			}
-			if err == nil {
-				err = l.ended(ctx)
-			}
-			if err != nil {
-				yield(events.Record{}, err)
+			if !l.yieldChunk(ctx, chunk, err, yield) {
 				return
 			}
 		}
 	}
+}
+
+// yieldChunk yields records, and the error that came behind them. It reports whether there is reason to go on.
+func (l *Log) yieldChunk(ctx context.Context, chunk []events.Record, err error, yield func(events.Record, error) bool) bool {
+	for i := range chunk {
+		if err := l.ended(ctx); err != nil {
+			yield(events.Record{}, err)
+			return false
+		}
+		if !yield(chunk[i], nil) {
+			return false
+		}
+	}
+	if err == nil {
+		err = l.ended(ctx)
+	}
+	if err != nil {
+		yield(events.Record{}, err)
+		return false
+	}
+	return true
 }
 
 // logChunk looks at up to limit records in (after, end], takes those that pass the filter, and says up to where it
