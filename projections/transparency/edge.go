@@ -92,6 +92,27 @@ func (e *edge) clone() *edge {
 	return c
 }
 
+// before is the edge that the tree had at a size it has passed. Tile reads a tile of the tree: the first want hashes, or more.
+func (e *edge) before(size int64, tile func(level int, n int64, want int) ([]tlog.Hash, error)) (*edge, error) {
+	if size > e.size {
+		return nil, fmt.Errorf("%w: %d of %d leaves", ErrBeyond, size, e.size)
+	}
+	b := &edge{size: size, levels: make([][]tlog.Hash, levelsOf(size))}
+	for l := range b.levels {
+		b.levels[l] = make([]tlog.Hash, 0, tileWidth)
+		w := width(size, l)
+		if w == 0 {
+			continue
+		}
+		hashes, err := tile(l, size>>(tileHeight*(l+1)), w)
+		if err != nil {
+			return nil, err
+		}
+		b.levels[l] = append(b.levels[l], hashes[:w]...)
+	}
+	return b, nil
+}
+
 // width is how many hashes the partial tile of a level has in a tree of this size.
 func width(size int64, level int) int { return int(size >> (tileHeight * level) & (tileWidth - 1)) }
 

@@ -85,23 +85,7 @@ func (f *fetcher) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 
 // edgeAt is the edge that the tree had at a size it has passed.
 func (f *fetcher) edgeAt(size int64) (*edge, error) {
-	if size > f.edge.size {
-		return nil, fmt.Errorf("%w: %d of %d leaves", ErrBeyond, size, f.edge.size)
-	}
-	e := &edge{size: size, levels: make([][]tlog.Hash, levelsOf(size))}
-	for l := range e.levels {
-		e.levels[l] = make([]tlog.Hash, 0, tileWidth)
-		w := width(size, l)
-		if w == 0 {
-			continue
-		}
-		hashes, err := f.tile(l, size>>(tileHeight*(l+1)))
-		if err != nil {
-			return nil, err
-		}
-		e.levels[l] = append(e.levels[l], hashes[:w]...)
-	}
-	return e, nil
+	return f.edge.before(size, func(level int, n int64, _ int) ([]tlog.Hash, error) { return f.tile(level, n) })
 }
 
 // leaf is the hash of one leaf.
@@ -173,7 +157,7 @@ func tileFromLog(ctx context.Context, log Log, s *stored, level int, n int64) ([
 	count := int64(1) << (tileHeight * (level + 1))
 	var e edge
 	var out []tlog.Hash
-	err := scan(ctx, log, s.before(first), 0, func(_ []events.Record, hashes []tlog.Hash) error {
+	err := scan(ctx, log, before(s.positions, first), 0, func(_ []events.Record, hashes []tlog.Hash) error {
 		for _, h := range hashes {
 			e.add(h, func(l int, _ int64, hashes []tlog.Hash) {
 				if l == level {

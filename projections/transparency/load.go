@@ -104,7 +104,7 @@ func (t *Tree) compareEnd(ctx context.Context, s *stored) error {
 	i := 0
 	var buf []byte
 	var h tlog.Hash
-	for r, err := range t.log.ReadAll(ctx, s.before(first), events.Filter{}) {
+	for r, err := range t.log.ReadAll(ctx, before(s.positions, first), events.Filter{}) {
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}

@@ -160,34 +160,13 @@ func (s *stored) tile(level int, n int64, want int) ([]tlog.Hash, error) {
 }
 
 // edgeAt is the edge that the tree had at a size it has passed, as it is stored.
-func (s *stored) edgeAt(size int64) (*edge, error) {
-	if size == s.edge.size {
-		return s.edge.clone(), nil
-	}
-	if size > s.edge.size {
-		return nil, fmt.Errorf("%w: %d of %d leaves", ErrBeyond, size, s.edge.size)
-	}
-	e := &edge{size: size, levels: make([][]tlog.Hash, levelsOf(size))}
-	for l := range e.levels {
-		e.levels[l] = make([]tlog.Hash, 0, tileWidth)
-		w := width(size, l)
-		if w == 0 {
-			continue
-		}
-		hashes, err := s.tile(l, size>>(tileHeight*(l+1)), w)
-		if err != nil {
-			return nil, err
-		}
-		e.levels[l] = append(e.levels[l], hashes...)
-	}
-	return e, nil
-}
+func (s *stored) edgeAt(size int64) (*edge, error) { return s.edge.before(size, s.tile) }
 
 // before is a position after which the record of this leaf comes, with no more than 255 others before it. The leaf is
-// the first of its tile.
-func (s *stored) before(first int64) events.Position {
+// the first of its tile; positions are those of the last records of full tiles.
+func before(positions []events.Position, first int64) events.Position {
 	if tile := first >> tileHeight; tile > 0 {
-		return s.positions[tile-1]
+		return positions[tile-1]
 	}
 	return 0
 }

@@ -66,7 +66,7 @@ func (t *Tree) IndexOf(ctx context.Context, pos events.Position) (int64, error) 
 	}
 	tile := sort.Search(len(h.positions), func(i int) bool { return h.positions[i] >= pos })
 	index := int64(tile) << tileHeight
-	for r, err := range t.log.ReadAll(ctx, h.before(index), events.Filter{}) {
+	for r, err := range t.log.ReadAll(ctx, before(h.positions, index), events.Filter{}) {
 		switch {
 		case err != nil:
 			return 0, err
@@ -80,14 +80,6 @@ func (t *Tree) IndexOf(ctx context.Context, pos events.Position) (int64, error) 
 		index++
 	}
 	return 0, fmt.Errorf("%w: position %d", ErrNotLeaf, pos)
-}
-
-// before is the position behind which the first leaf of a tile comes.
-func (h *head) before(first int64) events.Position {
-	if tile := first >> tileHeight; tile > 0 {
-		return h.positions[tile-1]
-	}
-	return 0
 }
 
 // Record reads the record of a leaf. It fails with ErrHistory if the record is not the one that was signed.
@@ -104,7 +96,7 @@ func (t *Tree) Record(ctx context.Context, index int64) (events.Record, error) {
 		return events.Record{}, err
 	}
 	i := index &^ (tileWidth - 1)
-	for r, err := range t.log.ReadAll(ctx, h.before(i), events.Filter{}) {
+	for r, err := range t.log.ReadAll(ctx, before(h.positions, i), events.Filter{}) {
 		if err != nil {
 			return events.Record{}, err
 		}
