@@ -50,6 +50,15 @@ func (a *app) act(s *sending, do func(ctx context.Context, args []string) (*ledg
 	})
 }
 
+// actAmount completes a command that sends one action, of an AMOUNT.
+func (a *app) actAmount(c *cobra.Command, flags func(*sending, *cobra.Command), action func(text string) (*ledgerv1.Action, error)) *cobra.Command {
+	var s sending
+	c.Args = cobra.ExactArgs(1)
+	c.RunE = a.act(&s, func(_ context.Context, args []string) (*ledgerv1.Action, error) { return action(args[0]) })
+	flags(&s, c)
+	return c
+}
+
 // send signs a transaction, hands it to the orchestrator, waits for its block and says what became of it.
 func (a *app) send(ctx context.Context, s *sending, actions ...*ledgerv1.Action) error {
 	key, err := loadSigner(s.key)
@@ -170,15 +179,11 @@ func (a *app) showSent(res *operatorv1.SubmitTransactionResponse, wait time.Dura
 }
 
 func (a *app) ledgerStake() *cobra.Command {
-	var s sending
-	c := &cobra.Command{
-		Use: "stake AMOUNT", Short: "Bind money of your balance until your stake is this high", Args: cobra.ExactArgs(1),
+	return a.actAmount(&cobra.Command{
+		Use: "stake AMOUNT", Short: "Bind money of your balance until your stake is this high",
 		Long:    "Stake raises the stake of the key to AMOUNT; one that is that high stays as it is, so a repeat does no harm.\n" + amountRule,
 		Example: "  shardy ledger stake 20000 --key /var/lib/shardy",
-		RunE:    a.act(&s, func(_ context.Context, args []string) (*ledgerv1.Action, error) { return stakeAction(args[0]) }),
-	}
-	s.flags(c)
-	return c
+	}, (*sending).flags, stakeAction)
 }
 
 func stakeAction(text string) (*ledgerv1.Action, error) {
@@ -192,14 +197,10 @@ func unstakeAction(text string) (*ledgerv1.Action, error) {
 }
 
 func (a *app) ledgerUnstake() *cobra.Command {
-	var s sending
-	c := &cobra.Command{
-		Use: "unstake AMOUNT", Short: "Take money out of your stake; it is free when the unbonding is over", Args: cobra.ExactArgs(1),
+	return a.actAmount(&cobra.Command{
+		Use: "unstake AMOUNT", Short: "Take money out of your stake; it is free when the unbonding is over",
 		Long: amountRule, Example: "  shardy ledger unstake 12.5 --key /var/lib/shardy",
-		RunE: a.act(&s, func(_ context.Context, args []string) (*ledgerv1.Action, error) { return unstakeAction(args[0]) }),
-	}
-	s.flags(c)
-	return c
+	}, (*sending).flags, unstakeAction)
 }
 
 func (a *app) ledgerTransfer() *cobra.Command {

@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-
-	ledgerv1 "github.com/shardy-network/orchestrator/proto/shardy/ledger/v1"
 )
 
 // WorkerKeyFile is where a worker keeps its key unless it is told otherwise.
@@ -23,29 +21,25 @@ func workerKeyFlag(c *cobra.Command, to *string) {
 	c.Flags().StringVar(to, "key-file", WorkerKeyFile(), "the worker's identity")
 }
 
-func (a *app) workerStake() *cobra.Command {
-	var s sending
-	c := &cobra.Command{
-		Use: "stake AMOUNT", Short: "Bind money of this worker's balance until its stake is this high", Args: cobra.ExactArgs(1),
-		Long:    "Stake raises what the worker earns and what a wrong result costs it. One that is that high stays as it is.\n" + amountRule,
-		Example: "  shardy worker stake 50",
-		RunE:    a.act(&s, func(_ context.Context, args []string) (*ledgerv1.Action, error) { return stakeAction(args[0]) }),
-	}
+// workerFlags are those of a transaction that the worker signs.
+func (s *sending) workerFlags(c *cobra.Command) {
 	workerKeyFlag(c, &s.key)
 	s.otherFlags(c)
-	return c
+}
+
+func (a *app) workerStake() *cobra.Command {
+	return a.actAmount(&cobra.Command{
+		Use: "stake AMOUNT", Short: "Bind money of this worker's balance until its stake is this high",
+		Long:    "Stake raises what the worker earns and what a wrong result costs it. One that is that high stays as it is.\n" + amountRule,
+		Example: "  shardy worker stake 50",
+	}, (*sending).workerFlags, stakeAction)
 }
 
 func (a *app) workerUnstake() *cobra.Command {
-	var s sending
-	c := &cobra.Command{
-		Use: "unstake AMOUNT", Short: "Take money out of this worker's stake; it is free when the unbonding is over", Args: cobra.ExactArgs(1),
+	return a.actAmount(&cobra.Command{
+		Use: "unstake AMOUNT", Short: "Take money out of this worker's stake; it is free when the unbonding is over",
 		Long: amountRule, Example: "  shardy worker unstake 12.5",
-		RunE: a.act(&s, func(_ context.Context, args []string) (*ledgerv1.Action, error) { return unstakeAction(args[0]) }),
-	}
-	workerKeyFlag(c, &s.key)
-	s.otherFlags(c)
-	return c
+	}, (*sending).workerFlags, unstakeAction)
 }
 
 func (a *app) workerBalance() *cobra.Command {
