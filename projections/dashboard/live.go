@@ -143,7 +143,7 @@ func (l *live) render(ctx context.Context, r *room) {
 		}
 		r.publish(frag, err)
 		// At most one rendering in RenderEvery, and at most a quarter of the time spent on them.
-		if !sleep(ctx, max(l.d.limits.RenderEvery, 4*time.Since(begin))) {
+		if !wait(ctx, nil, max(l.d.limits.RenderEvery, 4*time.Since(begin))) {
 			return
 		}
 		if !l.pause(ctx, r.screen.page, at, changed) {
@@ -189,17 +189,6 @@ func wait(ctx context.Context, changed <-chan struct{}, every time.Duration) boo
 	case <-changed:
 		return true
 	case <-tick:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
 		return true
 	case <-ctx.Done():
 		return false
