@@ -343,14 +343,19 @@ func (in *instance) SendConsensus(node uint64, m *message) {
 	}
 	last := in.lastSent.Load()
 	if last == nil || last.m != m {
-		b, err := proto.MarshalOptions{}.MarshalAppend([]byte{frameConsensus}, m)
+		b, err := frameOf(m)
 		if err != nil {
 			return // only text that is not UTF-8 can be the cause, and there is none
 		}
 		last = &encoded{m, b}
 		in.lastSent.Store(last)
+		in.said.note(m, b)
 	}
 	in.send(node, last.frame)
+}
+
+func frameOf(m *message) ([]byte, error) {
+	return proto.MarshalOptions{}.MarshalAppend([]byte{frameConsensus}, m)
 }
 
 type encoded struct {

@@ -17,6 +17,7 @@ func (in *instance) leads() bool {
 // begun hears that a view runs. It is called by the library, which must not be called back.
 func (in *instance) begun(view uint64) {
 	in.view.Store(view)
+	in.said.begun(view)
 	in.in.begun(view)
 	select {
 	case in.changed <- struct{}{}:
@@ -24,7 +25,7 @@ func (in *instance) begun(view uint64) {
 	}
 }
 
-// feed is the goroutine that puts into the library's pool what Submit has not. What was accepted up to a number waits
+// feed is the goroutine that puts into the library's pool what Submit has not, and repeats what nobody may have heard. What was accepted up to a number waits
 // since the last look at least; what is above it may still be on its way into a block.
 func (in *instance) feed() {
 	defer close(in.fed)
@@ -41,6 +42,7 @@ func (in *instance) feed() {
 			}
 			mark = in.engine.pending.last()
 		case <-look.C:
+			in.repeat()
 			in.offerAgain(done)
 		}
 		for _, tx := range in.engine.pending.between(done, mark) {

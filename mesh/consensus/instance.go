@@ -24,6 +24,7 @@ type instance struct {
 	votes   *wal.WriteAheadLogFile
 	in      *ingress
 	paces   paces
+	said    said
 	ctx     context.Context // of pulls while it runs
 	cancel  context.CancelFunc
 	ticks   [3]*time.Ticker
@@ -69,6 +70,7 @@ func (e *Engine) startInstance(ctx context.Context) (*instance, error) {
 	if entries, err = restorable(entries, height); err != nil {
 		return nil, errors.Join(err, votes.Close())
 	}
+	in.remember(entries)
 	in.core = &consensus.Consensus{
 		Config: in.config, Application: in, Assembler: in, WAL: votes, WALInitialContent: entries, Comm: in, Signer: in,
 		Verifier: in, MembershipNotifier: in, RequestInspector: in, Synchronizer: in, Logger: log,
