@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"time"
@@ -145,6 +146,11 @@ func (in *instance) Deliver(p bft.Proposal, signatures []bft.Signature) bft.Reco
 			runtime.Goexit()
 		}
 	}
+	if md.LatestSequence == in.restored { // the library does not know what is in it, and would propose it again
+		for _, info := range b.infos {
+			_ = in.core.Pool.RemoveRequest(info) // it may not be there
+		}
+	}
 	return bft.Reconfig{InLatestDecision: in.follow(), CurrentNodes: e.members().nodes, CurrentConfig: in.config}
 }
 
@@ -187,10 +193,13 @@ func decisionOf(b *ledgerv1.CertifiedBlock) (bft.Decision, error) {
 	return d, nil
 }
 
-// Sync pulls what others have and this one has not.
+// Sync pulls what others have and this one has not. What arrives meanwhile waits until the library has asked the others
+// where they are, and has begun again.
 func (in *instance) Sync() bft.SyncResponse {
 	e := in.engine
+	in.in.pausing(math.MaxInt32)
 	e.pull(in.ctx)
+	in.in.pausing(int(in.config.CollectTimeout/e.cfg.Tick) + 2)
 	e.chain.Lock()
 	defer e.chain.Unlock()
 	r := bft.SyncResponse{Reconfig: bft.ReconfigSync{

@@ -313,6 +313,9 @@ func (e *Engine) commit(block *ledgerv1.Block, ids []txID, c *ledgerv1.Certifica
 		return fmt.Errorf("commit height %d: the application is at %d", c.Height, h)
 	}
 	e.pending.committed(ids)
+	if in := e.running.Load(); in != nil {
+		in.in.moved()
+	}
 	e.witness.sawCertificate(c, version, c.Height)
 	if e.members().set.Version != version {
 		e.meet()

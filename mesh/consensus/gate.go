@@ -20,6 +20,13 @@ const (
 	maxReason       = 256
 )
 
+// The library listens for so many blocks after the last one. What is for a later one waits at most so many ticks for its
+// turn: when no block comes meanwhile, the library had better learn how far the others are.
+const (
+	listened = 2
+	maxTurn  = 3
+)
+
 // How long a message of a kind may be. A NewView is as long as a frame.
 const (
 	maxSmall     = 4 << 10
@@ -39,10 +46,12 @@ type admitted struct {
 // gate decides which messages of peers reach the library, and when. It is pure: no clock, lock or goroutine; time is the
 // number of calls of Tick.
 //
-// The library forgets what comes early and nobody sends it again, and it gives up on a new view that it gets twice or
-// late. So a ViewData or NewView waits until quorum-1 validators have asked for that view here; what belongs to a view
-// that is about to begin waits until it has begun; so does everything above a block that changes the validators; a
-// NewView passes once for its leader and view, in ascending order, when every statement in it is signed by another
+// The library forgets what comes early, and it gives up on a new view that it gets twice or late. So a ViewData or NewView
+// waits until quorum-1 validators have asked for that view here; what belongs to a view that is about to begin waits until
+// it has begun; so does everything above a block that changes the validators; while the library synchronizes, everything
+// above the last block waits until it has begun again, and at other times what is for none of the two blocks that it
+// listens for waits a little: a validator that is behind would else chase the others from block to block. A NewView passes
+// once for its leader and view, in ascending order, when every statement in it is signed by another
 // validator and none is so old that the library would go backwards. What cannot come from an honest validator is dropped.
 type gate struct {
 	self    uint64
@@ -56,6 +65,8 @@ type gate struct {
 	next     uint64 // its NewView was let in and it has not begun; 0: none
 	nextAt   int    // tick
 	changing uint64 // height of the block after which the validators change; 0: none
+	pausing  bool   // the library synchronizes
+	pauseEnd int    // tick at which it has begun again at the latest
 
 	peers map[uint64]*gatePeer
 	held  []heldMessage // in order of arrival
@@ -130,16 +141,28 @@ func (g *gate) Admit(from uint64, m *message, size int) []admitted {
 	if !g.plausible(from, m) {
 		return nil
 	}
-	if g.early(m) {
+	if wait, turn := g.early(m); wait || turn {
 		g.hold(from, m, 0, size)
 		return nil
 	}
 	return []admitted{{from, m, size}}
 }
 
+// Pausing says that the library synchronizes. It begins again, or Tick ends the pause after so many ticks: not every
+// synchronization ends with a view that begins.
+func (g *gate) Pausing(ticks int) { g.pausing, g.pauseEnd = true, g.now+ticks }
+
+// Moved says that another block is final.
+func (g *gate) Moved() []admitted {
+	if len(g.held) == 0 {
+		return nil
+	}
+	return g.release()
+}
+
 // Begun says that a view runs in the library now, after a change of the view or of the validators.
 func (g *gate) Begun(view uint64) []admitted {
-	g.view, g.changing = view, 0
+	g.view, g.changing, g.pausing = view, 0, false
 	if g.next <= view {
 		g.next = 0
 	}
@@ -156,6 +179,9 @@ func (g *gate) Changing(height uint64, m *members) {
 // Tick passes time. What was held for too long is let go: the library cannot use it, but may learn from it that it lags.
 func (g *gate) Tick() []admitted {
 	g.now++
+	if g.now >= g.pauseEnd {
+		g.pausing = false
+	}
 	if g.next > 0 && g.now-g.nextAt >= g.expire {
 		g.next = 0
 	}
@@ -192,10 +218,27 @@ func (g *gate) plausible(from uint64, m *message) bool {
 	return false
 }
 
-// early reports whether a message belongs to what is about to begin.
-func (g *gate) early(m *message) bool {
+// early reports whether a message belongs to what is about to begin, or to a block whose turn has not come: the library
+// listens for the block after the last one, and for the one after that.
+func (g *gate) early(m *message) (begin, turn bool) {
 	view, height, ok := placeOf(m)
-	return ok && (g.next > 0 && view == g.next || g.changing > 0 && height > g.changing)
+	if !ok {
+		return false, false
+	}
+	if g.next > 0 && view == g.next || g.changing > 0 && height > g.changing {
+		return true, false
+	}
+	if m.GetHeartBeat() != nil || view < g.view {
+		return false, false
+	}
+	return g.pausing && height > g.tip(), view == g.view && height > g.tip()+listened
+}
+
+// past reports whether a message that was held is of no use any more: the library takes one of an earlier view for a
+// fault of the leader that sent it before it led.
+func (g *gate) past(m *message) bool {
+	view, height, ok := placeOf(m)
+	return ok && m.GetHeartBeat() == nil && (view < g.view || height <= g.tip())
 }
 
 func placeOf(m *message) (view, height uint64, ok bool) {
@@ -249,23 +292,38 @@ func (g *gate) drop(which func(heldMessage) bool) {
 // release returns what need not wait any longer, in order of arrival.
 func (g *gate) release() []admitted {
 	var out []admitted
-	var kept []heldMessage
+	kept := g.held[:0]
 	for _, h := range g.held {
-		late := g.now-h.at >= g.expire
-		switch {
-		case h.view == 0 && !late && g.early(h.m), h.view > g.view && !late && g.asked(h.view) < g.members.quorum-1:
+		if g.waits(h) {
 			kept = append(kept, h)
 			continue
-		case h.view == 0:
+		}
+		if h.view == 0 {
 			g.peers[h.from].held--
 			g.peers[h.from].bytes -= h.size
-			out = append(out, h.admitted)
-		case h.view > g.view && g.enter(h):
+			if !g.past(h.m) {
+				out = append(out, h.admitted)
+			}
+		} else if h.view > g.view && g.enter(h) {
 			out = append(out, h.admitted)
 		}
 	}
+	clear(g.held[len(kept):])
 	g.held = kept
 	return out
+}
+
+// waits reports whether a held message has to wait on.
+func (g *gate) waits(h heldMessage) bool {
+	age := g.now - h.at
+	if age >= g.expire {
+		return false
+	}
+	if h.view > 0 {
+		return h.view > g.view && g.asked(h.view) < g.members.quorum-1
+	}
+	begin, turn := g.early(h.m)
+	return begin || turn && age < maxTurn
 }
 
 // enter reports whether a ViewData or NewView whose time has come is let in, and remembers it.

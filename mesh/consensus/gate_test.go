@@ -255,7 +255,8 @@ func TestForgedMessages(t *testing.T) {
 // TestChangingHolds: above a block that changes the validators everything waits for the new beginning, from the new
 // validators too, and those who left are forgotten.
 func TestChangingHolds(t *testing.T) {
-	s, _ := newScene(t, 3)
+	s, tip := newScene(t, 3)
+	*tip = 9
 	next, err := newMembers(testSet(2, 0, 1, 2, 3, 4))
 	if err != nil {
 		t.Fatal(err)
@@ -265,6 +266,7 @@ func TestChangingHolds(t *testing.T) {
 	s.from(0, s.name("prepare", prepare(0, 11)))
 	five := nodeOf(testID(4))
 	s.expect(s.g.Admit(five, s.name("of the fifth", prepare(0, 11)), 1))
+	*tip = 10
 	s.expect(s.g.Begun(0), "prepare", "of the fifth")
 	before, err := newMembers(testSet(3, 0, 1, 2, 3))
 	if err != nil {
@@ -272,6 +274,65 @@ func TestChangingHolds(t *testing.T) {
 	}
 	s.g.Changing(11, before)
 	s.expect(s.g.Admit(five, prepare(0, 12), 1))
+}
+
+// TestTurns: what is for a block that the library does not listen for yet waits for those before it, and for a while only:
+// when none comes, the library learns how far the others are.
+func TestTurns(t *testing.T) {
+	s, tip := newScene(t, 3)
+	*tip = 10
+	for h := uint64(11); h <= 14; h++ {
+		m := s.name(fmt.Sprint("proposal ", h), prePrepare(0, h))
+		if h <= 12 {
+			s.from(0, m, fmt.Sprint("proposal ", h))
+		} else {
+			s.from(0, m)
+		}
+	}
+	s.from(1, s.name("commit 14", commitOf(s.nodes[1], 0, 14)))
+	s.expect(s.g.Moved())
+	*tip = 11
+	s.expect(s.g.Moved(), "proposal 13")
+	s.expect(s.g.Tick())
+	*tip = 12
+	s.expect(s.g.Moved(), "proposal 14", "commit 14")
+	s.from(1, s.name("commit 20", commitOf(s.nodes[1], 0, 20)))
+	s.expect(s.g.Tick())
+	s.expect(s.g.Tick())
+	s.expect(s.g.Tick(), "commit 20")
+	s.from(1, s.name("commit 15", commitOf(s.nodes[1], 0, 15)))
+	*tip = 15
+	s.expect(s.g.Moved()) // it came too late to be of use
+}
+
+// TestPausing: while the library synchronizes, what is about blocks after the last one waits until it has begun again, or
+// for as long as that can take. What was said in an earlier view is then of no use.
+func TestPausing(t *testing.T) {
+	s, tip := newScene(t, 3)
+	*tip = 10
+	s.g.Pausing(1 << 20)
+	s.from(0, s.name("heartbeat", heartbeat(0, 12)), "heartbeat")
+	s.from(0, prePrepare(0, 11))
+	s.from(2, s.name("prepare 13", prepare(0, 13)))
+	s.from(1, s.name("of the next view", prepare(1, 13)))
+	*tip = 12
+	s.expect(s.g.Moved())
+	s.g.Pausing(5)
+	s.expect(s.g.Begun(0), "prepare 13", "of the next view")
+	s.from(2, s.name("prepare 14", prepare(0, 14)), "prepare 14")
+
+	s.g.Pausing(2)
+	s.from(2, s.name("prepare 14 again", prepare(0, 14)))
+	s.expect(s.g.Tick())
+	s.expect(s.g.Tick(), "prepare 14 again")
+
+	s.g.Pausing(2)
+	s.from(1, prepare(0, 13))
+	s.expect(s.g.Begun(1))
+}
+
+func heartbeat(view, seq uint64) *message {
+	return &message{Content: &smartbftprotos.Message_HeartBeat{HeartBeat: &smartbftprotos.HeartBeat{View: view, Seq: seq}}}
 }
 
 // TestGateIsBounded floods a gate that waits.
@@ -357,7 +418,7 @@ func TestMessagesAreBounded(t *testing.T) {
 }
 
 // TestGateLaws draws schedules of honest and forged messages: whatever comes, a NewView is let in at most once for each
-// view, in ascending order, soundly signed by a quorum; the messages of one peer and view keep their order; and in the end nothing is
+// view, in ascending order, soundly signed by a quorum; the messages of one peer about one block and view keep their order; and in the end nothing is
 // held.
 func TestGateLaws(t *testing.T) { rapid.Check(t, gateLaws) }
 
@@ -365,7 +426,7 @@ func FuzzGate(f *testing.F) { f.Fuzz(rapid.MakeFuzz(gateLaws)) }
 
 func gateLaws(t *rapid.T) {
 	g, n, tip := gateOfFour(rapid.IntRange(0, 3).Draw(t, "self"))
-	type stamp struct{ from, view uint64 }
+	type stamp struct{ from, view, height uint64 }
 	order := map[stamp][]*message{}
 	newest := uint64(0)
 	admit := func(out []admitted) {
@@ -388,7 +449,7 @@ func gateLaws(t *rapid.T) {
 				newest = max(newest, view)
 			}
 			if a.m.GetPrepare() != nil {
-				at := stamp{a.from, a.m.GetPrepare().View}
+				at := stamp{a.from, a.m.GetPrepare().View, a.m.GetPrepare().Seq}
 				sent := order[at]
 				i := slices.Index(sent, a.m)
 				if i < 0 {
@@ -425,14 +486,22 @@ func gateLaws(t *rapid.T) {
 		case 6:
 			m = prepare(draw("view"), draw("seq"))
 			if from != g.self {
-				order[stamp{from, m.GetPrepare().View}] = append(order[stamp{from, m.GetPrepare().View}], m)
+				at := stamp{from, m.GetPrepare().View, m.GetPrepare().Seq}
+				order[at] = append(order[at], m)
 			}
 		case 7:
 			admit(g.Begun(g.view + draw("begun")))
 			continue
 		case 8:
-			admit(g.Tick())
-			*tip += draw("blocks")
+			switch rapid.IntRange(0, 2).Draw(t, "time") {
+			case 0:
+				admit(g.Tick())
+			case 1:
+				*tip += draw("blocks")
+				admit(g.Moved())
+			case 2:
+				g.Pausing(int(draw("pause")))
+			}
 			continue
 		case 9:
 			if len(sent) == 0 {

@@ -84,7 +84,7 @@ func (in *ingress) take(from uint64, m *message, size int) {
 	in.put(in.gate.Admit(from, m, size))
 }
 
-// begun, changing and tick pass on what the gate must know.
+// begun, changing, pausing, moved and tick pass on what the gate must know.
 func (in *ingress) begun(view uint64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -95,6 +95,18 @@ func (in *ingress) changing(height uint64, m *members) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.gate.Changing(height, m)
+}
+
+func (in *ingress) pausing(ticks int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.gate.Pausing(ticks)
+}
+
+func (in *ingress) moved() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.put(in.gate.Moved())
 }
 
 func (in *ingress) tick() {

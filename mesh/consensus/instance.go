@@ -17,23 +17,24 @@ import (
 // instance is one run of the library, from a start to a stop. The engine has one at most, and makes another when this
 // one has failed or lags behind.
 type instance struct {
-	engine  *Engine
-	node    uint64
-	config  bft.Configuration
-	core    *consensus.Consensus
-	votes   *wal.WriteAheadLogFile
-	in      *ingress
-	paces   paces
-	said    said
-	ctx     context.Context // of pulls while it runs
-	cancel  context.CancelFunc
-	ticks   [3]*time.Ticker
-	own     bft.Proposal                 // last one that was made here; guarded by engine.chain
-	bound   atomic.Pointer[bft.Proposal] // last one whose header was found to bind all of it
-	seen    uint64                       // version of the validators that the library knows; guarded by engine.chain
-	served  chan struct{}                // closed when the clock of the gate has stopped
-	fed     chan struct{}                // closed when nothing is put into the pool any more
-	changed chan struct{}                // another view has begun
+	engine   *Engine
+	node     uint64
+	config   bft.Configuration
+	core     *consensus.Consensus
+	votes    *wal.WriteAheadLogFile
+	in       *ingress
+	paces    paces
+	said     said
+	ctx      context.Context // of pulls while it runs
+	cancel   context.CancelFunc
+	ticks    [3]*time.Ticker
+	own      bft.Proposal                 // last one that was made here; guarded by engine.chain
+	bound    atomic.Pointer[bft.Proposal] // last one whose header was found to bind all of it
+	seen     uint64                       // version of the validators that the library knows; guarded by engine.chain
+	restored uint64                       // height of the proposal that was in the log of votes; 0: none
+	served   chan struct{}                // closed when the clock of the gate has stopped
+	fed      chan struct{}                // closed when nothing is put into the pool any more
+	changed  chan struct{}                // another view has begun
 
 	lastSent  atomic.Pointer[encoded]
 	lastBatch atomic.Pointer[batch]

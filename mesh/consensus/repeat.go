@@ -97,6 +97,7 @@ func (in *instance) remember(entries [][]byte) {
 		if p == nil {
 			continue
 		}
+		in.restored = p.GetPrePrepare().GetSeq()
 		if in.engine.members().leader(p.GetPrePrepare().GetView()) == in.node {
 			in.recall(&message{Content: &smartbftprotos.Message_PrePrepare{PrePrepare: p.GetPrePrepare()}})
 		}
