@@ -8,7 +8,9 @@
 //
 // The engine behind it is SmartBFT with one leader until it fails. Around it stands what it lacks:
 //
-//   - gate: what of a view change may reach it, and when; nothing that a liar sends gets it to panic or to forget;
+//   - gate: what may reach it, and when: a view change, and blocks while it catches up; nothing that a liar sends gets it
+//     to panic or to forget;
+//   - repeat: what was said about a block is said again until it is final, as messages may be lost;
 //   - feed: what waits is offered to the library by who leads; by the others only when it waits long;
 //   - votes: commits are signed as seal.SignVote says, two of them that contradict are evidence;
 //   - supervise: catches up before it starts, restarts it when it lags or gives up, makes an observer of who may not vote.

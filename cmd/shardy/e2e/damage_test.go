@@ -114,3 +114,5 @@ func (f *federation) refuses(o *member, why string) {
 	}
 	f.Logf("%s: %s", why, tail(said, 200))
 }
+
+func tail(text string, n int) string { return text[max(0, len(text)-n):] }

@@ -55,7 +55,7 @@ func (o *member) quiet() {
 			}
 		}
 		if time.Now().After(end) {
-			o.Fatalf("%s has not settled everything up to %d: %v", o.name, head, now)
+			o.Fatalf("%s at block %d has not settled everything up to %d: %v", o.name, o.height(), head, now)
 		}
 	}
 	if now.Refused > 0 || now.Unpaid > 0 {

@@ -141,5 +141,3 @@ func (s *site) ended(cmd *exec.Cmd) int {
 	_ = cmd.Wait() // the state says it all
 	return cmd.ProcessState.ExitCode()
 }
-
-func tail(text string, n int) string { return text[max(0, len(text)-n):] }
