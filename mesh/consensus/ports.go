@@ -69,8 +69,8 @@ type Transport interface {
 	// Receive names who gets the frames of peers. It is called once, before Peers. The callback may block: only frames
 	// of the same peer wait. After an error the peer has broken the protocol.
 	Receive(func(from Key, frame []byte) error)
-	// Peers replaces the set of who is spoken to and listened to (the own key is among them and left out), and how long a
-	// frame may be.
+	// Peers replaces the set of who is spoken to and listened to, and how long a frame may be. The own key is left out; an
+	// owner that is not among them SHOULD speak to nobody, for nobody listens to it.
 	Peers(validators []*ledgerv1.Validator, maxFrame int)
 	// Send queues a frame and MUST NOT block: false when the queue is full or the peer unknown. The frame must not be
 	// changed afterwards.

@@ -30,7 +30,7 @@ const Protocol protocol.ID = "/shardy/consensus/1.0.0"
 const (
 	streamOpen    = 5 * time.Second
 	streamWrite   = 10 * time.Second
-	streamRetry   = 50 * time.Millisecond // doubled up to streamRetryMax
+	streamRetry   = 50 * time.Millisecond // doubled up to streamRetryAt
 	streamRetryAt = time.Second
 	streamPenalty = 5 * time.Second // after a peer has broken the protocol
 	streamQueue   = 4096            // frames to one peer
@@ -47,6 +47,7 @@ type Streams struct {
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
+	meeting network.Notifiee
 
 	mu      sync.Mutex
 	limit   int
@@ -61,6 +62,7 @@ type Streams struct {
 type streamSender struct {
 	peer   peer.ID
 	queue  chan []byte
+	met    chan struct{} // a connection to the peer was made; holds one
 	cancel context.CancelFunc
 
 	mu     sync.Mutex
@@ -84,6 +86,20 @@ func NewStreams(h host.Host, log *slog.Logger) *Streams {
 func (s *Streams) Receive(f func(Key, []byte) error) {
 	s.receive = f
 	s.host.SetStreamHandler(Protocol, s.handle)
+	s.meeting = &network.NotifyBundle{ConnectedF: func(_ network.Network, c network.Conn) { s.connected(c.RemotePeer()) }}
+	s.host.Network().Notify(s.meeting)
+}
+
+// connected lets the sender to a peer try at once.
+func (s *Streams) connected(id peer.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q := s.senders[s.keys[id]]; q != nil {
+		select {
+		case q.met <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // peerOf is the peer of a validator.
@@ -101,7 +117,8 @@ func peerOf(v *ledgerv1.Validator) (peer.ID, error) {
 	return peer.IDFromPublicKey(k)
 }
 
-// Peers opens streams to whom there is none yet and ends those of who is gone.
+// Peers opens streams to whom there is none yet and ends those of who is gone. Validators listen to each other alone, so a
+// host that is none of them opens no stream.
 func (s *Streams) Peers(validators []*ledgerv1.Validator, maxFrame int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,6 +128,7 @@ func (s *Streams) Peers(validators []*ledgerv1.Validator, maxFrame int) {
 	s.limit = maxFrame
 	keys := map[peer.ID]Key{}
 	wanted := map[Key]peer.ID{}
+	member := false
 	for _, v := range validators {
 		key, ok := KeyOf(v.GetKey())
 		id, err := peerOf(v)
@@ -119,6 +137,7 @@ func (s *Streams) Peers(validators []*ledgerv1.Validator, maxFrame int) {
 			continue
 		}
 		if id == s.host.ID() {
+			member = true
 			continue
 		}
 		keys[id], wanted[key] = key, id
@@ -127,6 +146,10 @@ func (s *Streams) Peers(validators []*ledgerv1.Validator, maxFrame int) {
 				s.host.Peerstore().AddAddr(id, addr, peerstore.PermanentAddrTTL)
 			}
 		}
+	}
+	if !member {
+		clear(keys)
+		clear(wanted)
 	}
 	s.keys = keys
 	for key, sender := range s.senders {
@@ -145,7 +168,7 @@ func (s *Streams) Peers(validators []*ledgerv1.Validator, maxFrame int) {
 			continue
 		}
 		ctx, cancel := context.WithCancel(s.ctx)
-		sender := &streamSender{peer: id, queue: make(chan []byte, streamQueue), cancel: cancel}
+		sender := &streamSender{peer: id, queue: make(chan []byte, streamQueue), met: make(chan struct{}, 1), cancel: cancel}
 		s.senders[key] = sender
 		s.wg.Go(func() { s.send(ctx, sender) })
 	}
@@ -205,10 +228,12 @@ func (s *Streams) send(ctx context.Context, q *streamSender) {
 		}
 		select {
 		case <-ctx.Done():
+		case <-q.met:
+			retry = streamRetry
 		case <-time.After(retry):
+			retry = min(2*retry, streamRetryAt)
 		}
 		q.drain()
-		retry = min(2*retry, streamRetryAt)
 	}
 }
 
@@ -358,6 +383,9 @@ func readFrame(r *bufio.Reader, limit int) ([]byte, error) {
 // Close ends all streams. The host goes on.
 func (s *Streams) Close() error {
 	s.host.RemoveStreamHandler(Protocol)
+	if s.meeting != nil {
+		s.host.Network().StopNotify(s.meeting)
+	}
 	s.cancel()
 	s.mu.Lock()
 	s.closed = true

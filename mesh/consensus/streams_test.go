@@ -204,6 +204,22 @@ func TestTransports(t *testing.T) {
 	})
 }
 
+// TestObserverIsSilent holds that who is no validator opens no stream, until it is one.
+func TestObserverIsSilent(t *testing.T) {
+	hosts := testHosts(t, testSet(1, 0, 1, 2), 3)
+	s := NewStreams(hosts[2], nil)
+	s.Receive(func(Key, []byte) error { return nil })
+	defer s.Close()
+	s.Peers(testSet(1, 0, 1).Validators, 100)
+	if s.Send(testID(0), []byte("hello")) || len(s.senders) > 0 {
+		t.Error("an observer speaks to a validator")
+	}
+	s.Peers(testSet(2, 0, 1, 2).Validators, 100)
+	if !s.Send(testID(0), []byte("hello")) {
+		t.Error("a new validator stays silent")
+	}
+}
+
 // TestStranger holds that nobody but a validator is listened to, and that a validator that sends garbage loses its stream.
 func TestStranger(t *testing.T) {
 	set := testSet(1, 0, 1)
