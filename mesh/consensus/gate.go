@@ -46,13 +46,18 @@ type admitted struct {
 // gate decides which messages of peers reach the library, and when. It is pure: no clock, lock or goroutine; time is the
 // number of calls of Tick.
 //
-// The library forgets what comes early, and it gives up on a new view that it gets twice or late. So a ViewData or NewView
-// waits until quorum-1 validators have asked for that view here; what belongs to a view that is about to begin waits until
-// it has begun; so does everything above a block that changes the validators; while the library synchronizes, everything
-// above the last block waits until it has begun again, and at other times what is for none of the two blocks that it
-// listens for waits a little: a validator that is behind would else chase the others from block to block. A NewView passes
-// once for its leader and view, in ascending order, when every statement in it is signed by another
-// validator and none is so old that the library would go backwards. What cannot come from an honest validator is dropped.
+// The library forgets what comes early, and it gives up on a new view that it gets twice or late. So
+//
+//   - a ViewData or NewView waits until quorum-1 validators have asked for that view here;
+//   - what belongs to a view that is about to begin waits until it has begun;
+//   - everything above a block that changes the validators waits until the library has begun anew;
+//   - while the library synchronizes, everything above the last block waits until it has begun again, and at other times
+//     what is for none of the two blocks that it listens for waits a little: a validator that is behind would else chase
+//     the others from block to block;
+//   - a NewView passes once for its leader and view, in ascending order, when every statement in it is signed by another
+//     validator and none is so old that the library would go backwards.
+//
+// What cannot come from an honest validator is dropped.
 type gate struct {
 	self    uint64
 	members *members
