@@ -39,7 +39,7 @@ var allowed = map[string]string{
 	"EditDeadLetter": "roa", "DownloadPayload": "roa",
 	"ReadEvents": "roae", "ExplainVerdict": "roae", "GetBundle": "roa", "GetStatus": "roae", "GetPolicy": "roae", "ChangePolicy": "r",
 	"GetMesh":   "roe",
-	"GetLedger": "roae*", "GetGenesis": "roae*", "GetProof": "roae*", "ListAccounts": "roae*", "GetBlock": "roae*", "ListBlocks": "roae*",
+	"GetLedger": "roae*", "GetGenesis": "roae*", "GetProof": "roae*", "ListAccounts": "roae*", "GetBlock": "roae*", "GetBlocks": "roae*", "ListBlocks": "roae*",
 	"GetTransaction": "roae*", "ListTransactions": "roae*", "SubmitTransaction": "roae*", "ListValidatorChanges": "roae*",
 }
 

@@ -210,6 +210,48 @@ func TestBlocksAreFound(t *testing.T) {
 	wantCode(t, "transaction", err, connect.CodeNotFound, "NOT_FOUND")
 }
 
+// TestBlocksInARow are those that are found one by one; what is not there is refused as it is there.
+func TestBlocksInARow(t *testing.T) {
+	s := share(t, guarded(), 3)
+	s.Ledger.Make(func(m *chaintest.Maker) { m.Grow(300, 1) })
+	ask := func(from uint64, limit uint32) (*operatorv1.GetBlocksResponse, error) {
+		return s.GetBlocks(t.Context(), &operatorv1.GetBlocksRequest{From: from, Limit: limit})
+	}
+	for _, c := range []struct {
+		from  uint64
+		limit uint32
+		want  int
+	}{{0, 0, 256}, {1, 1000, 256}, {7, 5, 5}, {290, 0, 11}, {300, 3, 1}} {
+		res, err := ask(c.from, c.limit)
+		if err != nil || len(res.Blocks) != c.want {
+			t.Fatalf("%d blocks from %d on, want %d: %v", len(res.GetBlocks()), c.from, c.want, err)
+		}
+		for i, got := range res.Blocks {
+			want, err := s.GetBlock(t.Context(), &operatorv1.GetBlockRequest{Which: &operatorv1.GetBlockRequest_Height{Height: c.from + uint64(i)}})
+			if err != nil || !proto.Equal(got, want) {
+				t.Fatalf("block %d: %v, alone it is %v, %v", c.from+uint64(i), got, want, err)
+			}
+		}
+	}
+	cached := op.NewLedgerServiceClient(operatortest.Client(""), s.URL, connect.WithHTTPGet())
+	if res, err := cached.GetBlocks(t.Context(), &operatorv1.GetBlocksRequest{From: 4, Limit: 2}); err != nil || len(res.Blocks) != 2 {
+		t.Error("by GET:", res, err)
+	}
+	for _, above := range []uint64{301, 1 << 63, 1<<64 - 1} {
+		_, err := ask(above, 0)
+		wantCode(t, "above", err, connect.CodeNotFound, "NOT_FOUND")
+	}
+	s.Ledger.Prune(40)
+	_, err := ask(39, 10)
+	wantCode(t, "pruned", err, connect.CodeNotFound, "PRUNED")
+	if res, err := ask(0, 10); err != nil || len(res.Blocks) != 1 || res.Blocks[0].Block.Block.Header == nil {
+		t.Error("genesis is always there:", res, err)
+	}
+	if res, err := ask(40, 10); err != nil || len(res.Blocks) != 10 {
+		t.Error(res, err)
+	}
+}
+
 // TestAccountsOnPages also takes a token to another list, where it means nothing.
 func TestAccountsOnPages(t *testing.T) {
 	s := share(t, guarded(), 30)
@@ -244,7 +286,7 @@ func TestWithoutAMesh(t *testing.T) {
 	w := operatortest.Start(t, operator.Config{})
 	for _, method := range []string{
 		"LedgerService/GetLedger", "LedgerService/GetGenesis", "LedgerService/GetProof", "LedgerService/ListAccounts",
-		"LedgerService/GetBlock", "LedgerService/ListBlocks", "LedgerService/GetTransaction", "LedgerService/ListTransactions",
+		"LedgerService/GetBlock", "LedgerService/GetBlocks", "LedgerService/ListBlocks", "LedgerService/GetTransaction", "LedgerService/ListTransactions",
 		"LedgerService/SubmitTransaction", "LedgerService/ListValidatorChanges", "MeshService/GetMesh",
 	} {
 		if got := call(t, w.URL+"/shardy.operator.v1."+method, "", false); got != "unimplemented" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardy-network/orchestrator/actors/ledger"
@@ -17,6 +18,8 @@ const (
 	maxBlocks     = 128
 	defaultBlocks = 20
 	maxBlockBytes = 16 << 20 // of blocks that are read
+	maxRun        = 256      // blocks of an answer of GetBlocks
+	maxRunBytes   = 4 << 20  // of such an answer, unless it is one block: what clients of gRPC take without being told to
 	maxHashes     = 10_000   // last blocks that are found by their hash
 	maxLearned    = 2000     // of them that one call reads
 	maxLearnBytes = 64 << 20 // the same, in bytes
@@ -43,7 +46,11 @@ func (a *API) GetBlock(ctx context.Context, req *operatorv1.GetBlockRequest) (*o
 	if err != nil {
 		return nil, err
 	}
-	return &operatorv1.GetBlockResponse{Hash: b.Hash[:], Block: b.Block, Receipts: b.Receipts}, nil
+	return answerOf(b), nil
+}
+
+func answerOf(b LedgerBlock) *operatorv1.GetBlockResponse {
+	return &operatorv1.GetBlockResponse{Hash: b.Hash[:], Block: b.Block, Receipts: b.Receipts}
 }
 
 // readBlock reads a block when it is the caller's turn.
@@ -55,6 +62,57 @@ func (a *API) readBlock(ctx context.Context, l Ledger, height uint64) (LedgerBlo
 	b, err := l.Block(height)
 	visitorOf(ctx).pay(proto.Size(b.Block) / bytesRead)
 	return b, err
+}
+
+// GetBlocks returns blocks that follow each other, the oldest first.
+func (a *API) GetBlocks(ctx context.Context, req *operatorv1.GetBlocksRequest) (*operatorv1.GetBlocksResponse, error) {
+	l, err := a.shared()
+	if err != nil {
+		return nil, err
+	}
+	n := int(min(req.Limit, maxRun))
+	if n == 0 {
+		n = maxRun
+	}
+	if err := a.scans.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer a.scans.leave()
+	run, read, err := readRun(ctx, l, req.From, n)
+	visitorOf(ctx).pay((len(run)+blocksRun-1)/blocksRun + read/bytesRead)
+	if err != nil {
+		return nil, err
+	}
+	return &operatorv1.GetBlocksResponse{Blocks: run}, nil
+}
+
+// readRun reads blocks from a height on: at most n, and no more than an answer holds, but one in any case. Why a later one
+// cannot be read is for whoever asks for it. read is how many bytes they have, with one that was too much.
+func readRun(ctx context.Context, l Ledger, from uint64, n int) (run []*operatorv1.GetBlockResponse, read int, err error) {
+	for size := 0; len(run) < n; {
+		if ctx.Err() != nil {
+			return run, read, context.Cause(ctx)
+		}
+		b, err := l.Block(from + uint64(len(run)))
+		switch {
+		case err != nil && len(run) > 0:
+			return run, read, nil
+		case err != nil:
+			return nil, read, err
+		}
+		next := answerOf(b)
+		bytes := proto.Size(next)
+		field := 1 + protowire.SizeBytes(bytes) // of the answer
+		read += bytes
+		if size+field > maxRunBytes && len(run) > 0 {
+			return run, read, nil
+		}
+		run, size = append(run, next), size+field
+		if size+field > maxRunBytes { // another one like it: do not even read it
+			return run, read, nil
+		}
+	}
+	return run, read, nil
 }
 
 // heightOf finds one of the last blocks, or genesis.

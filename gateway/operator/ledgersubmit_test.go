@@ -151,6 +151,27 @@ func TestLargeAnswersArePaid(t *testing.T) {
 	}
 }
 
+// TestReadingAChainIsPaid: in runs a visitor comes further than block by block, and to an end.
+func TestReadingAChainIsPaid(t *testing.T) {
+	s, from := shareAmong(t, operator.Visitors{Rate: 0.001, Burst: 100})
+	s.Ledger.Make(func(m *chaintest.Maker) { m.Grow(600, 0) })
+	c, blocks := from("192.0.2.9", ""), 0
+	for {
+		res, err := c.GetBlocks(t.Context(), &operatorv1.GetBlocksRequest{From: 1 + uint64(blocks%300)})
+		if err != nil {
+			wantCode(t, "after so many", err, connect.CodeResourceExhausted, "RATE")
+			break
+		}
+		blocks += len(res.Blocks)
+	}
+	if blocks < 1000 || blocks > 1600 {
+		t.Errorf("%d blocks for 100 units", blocks)
+	}
+	if _, err := from("192.0.2.9", "alice").GetBlocks(t.Context(), &operatorv1.GetBlocksRequest{}); err != nil {
+		t.Error("a token from the same address:", err)
+	}
+}
+
 // TestTransactionsArePaidByTheirSize, as their signatures have to be verified.
 func TestTransactionsArePaidByTheirSize(t *testing.T) {
 	_, from := shareAmong(t, operator.Visitors{Rate: 0.001, Burst: 100})

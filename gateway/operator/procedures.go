@@ -72,6 +72,7 @@ var procedures = map[string]roles{
 	op.LedgerServiceGetProofProcedure:             public,
 	op.LedgerServiceListAccountsProcedure:         public,
 	op.LedgerServiceGetBlockProcedure:             public,
+	op.LedgerServiceGetBlocksProcedure:            public,
 	op.LedgerServiceListBlocksProcedure:           public,
 	op.LedgerServiceGetTransactionProcedure:       public,
 	op.LedgerServiceListTransactionsProcedure:     public,

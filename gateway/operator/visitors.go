@@ -33,6 +33,7 @@ type Visitors struct {
 const (
 	bytesAnswered = 64 << 10  // a unit for so much of an answer
 	bytesRead     = 256 << 10 // a unit for so much of blocks that were looked through
+	blocksRun     = 16        // a unit for so many blocks of an answer that is full of them, or fewer
 	bytesChecked  = 1 << 10   // a unit for so much of a transaction, whose signatures are verified
 	unitsFound    = 4         // for finding what became of a transaction, in a block of any size
 )

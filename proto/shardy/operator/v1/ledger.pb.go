@@ -1116,6 +1116,102 @@ func (x *GetBlockResponse) GetReceipts() []*v1.Receipt {
 	return nil
 }
 
+type GetBlocksRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`   // height
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"` // at most 256; 0: 256
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBlocksRequest) Reset() {
+	*x = GetBlocksRequest{}
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBlocksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBlocksRequest) ProtoMessage() {}
+
+func (x *GetBlocksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBlocksRequest.ProtoReflect.Descriptor instead.
+func (*GetBlocksRequest) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GetBlocksRequest) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *GetBlocksRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type GetBlocksResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Blocks        []*GetBlockResponse    `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"` // at least one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBlocksResponse) Reset() {
+	*x = GetBlocksResponse{}
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBlocksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBlocksResponse) ProtoMessage() {}
+
+func (x *GetBlocksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBlocksResponse.ProtoReflect.Descriptor instead.
+func (*GetBlocksResponse) Descriptor() ([]byte, []int) {
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GetBlocksResponse) GetBlocks() []*GetBlockResponse {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
 type ListBlocksRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Before        uint64                 `protobuf:"varint,1,opt,name=before,proto3" json:"before,omitempty"`                     // height; 0: from the last one
@@ -1126,7 +1222,7 @@ type ListBlocksRequest struct {
 
 func (x *ListBlocksRequest) Reset() {
 	*x = ListBlocksRequest{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[14]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1234,7 @@ func (x *ListBlocksRequest) String() string {
 func (*ListBlocksRequest) ProtoMessage() {}
 
 func (x *ListBlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[14]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1247,7 @@ func (x *ListBlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBlocksRequest.ProtoReflect.Descriptor instead.
 func (*ListBlocksRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{14}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListBlocksRequest) GetBefore() uint64 {
@@ -1178,7 +1274,7 @@ type ListBlocksResponse struct {
 
 func (x *ListBlocksResponse) Reset() {
 	*x = ListBlocksResponse{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[15]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1286,7 @@ func (x *ListBlocksResponse) String() string {
 func (*ListBlocksResponse) ProtoMessage() {}
 
 func (x *ListBlocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[15]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1299,7 @@ func (x *ListBlocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBlocksResponse.ProtoReflect.Descriptor instead.
 func (*ListBlocksResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{15}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListBlocksResponse) GetBlocks() []*BlockSummary {
@@ -1234,7 +1330,7 @@ type BlockSummary struct {
 
 func (x *BlockSummary) Reset() {
 	*x = BlockSummary{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[16]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1342,7 @@ func (x *BlockSummary) String() string {
 func (*BlockSummary) ProtoMessage() {}
 
 func (x *BlockSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[16]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1355,7 @@ func (x *BlockSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockSummary.ProtoReflect.Descriptor instead.
 func (*BlockSummary) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{16}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BlockSummary) GetHash() []byte {
@@ -1313,7 +1409,7 @@ type GetTransactionRequest struct {
 
 func (x *GetTransactionRequest) Reset() {
 	*x = GetTransactionRequest{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[17]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1421,7 @@ func (x *GetTransactionRequest) String() string {
 func (*GetTransactionRequest) ProtoMessage() {}
 
 func (x *GetTransactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[17]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1434,7 @@ func (x *GetTransactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransactionRequest.ProtoReflect.Descriptor instead.
 func (*GetTransactionRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{17}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetTransactionRequest) GetId() []byte {
@@ -1357,7 +1453,7 @@ type GetTransactionResponse struct {
 
 func (x *GetTransactionResponse) Reset() {
 	*x = GetTransactionResponse{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[18]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +1465,7 @@ func (x *GetTransactionResponse) String() string {
 func (*GetTransactionResponse) ProtoMessage() {}
 
 func (x *GetTransactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[18]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +1478,7 @@ func (x *GetTransactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransactionResponse.ProtoReflect.Descriptor instead.
 func (*GetTransactionResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{18}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetTransactionResponse) GetTransaction() *TransactionView {
@@ -1408,7 +1504,7 @@ type TransactionView struct {
 
 func (x *TransactionView) Reset() {
 	*x = TransactionView{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[19]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1516,7 @@ func (x *TransactionView) String() string {
 func (*TransactionView) ProtoMessage() {}
 
 func (x *TransactionView) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[19]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1529,7 @@ func (x *TransactionView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactionView.ProtoReflect.Descriptor instead.
 func (*TransactionView) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{19}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TransactionView) GetId() []byte {
@@ -1497,7 +1593,7 @@ type ListTransactionsRequest struct {
 
 func (x *ListTransactionsRequest) Reset() {
 	*x = ListTransactionsRequest{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[20]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1605,7 @@ func (x *ListTransactionsRequest) String() string {
 func (*ListTransactionsRequest) ProtoMessage() {}
 
 func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[20]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1618,7 @@ func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransactionsRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{20}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListTransactionsRequest) GetAccount() []byte {
@@ -1563,7 +1659,7 @@ type ListTransactionsResponse struct {
 
 func (x *ListTransactionsResponse) Reset() {
 	*x = ListTransactionsResponse{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[21]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1671,7 @@ func (x *ListTransactionsResponse) String() string {
 func (*ListTransactionsResponse) ProtoMessage() {}
 
 func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[21]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1684,7 @@ func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransactionsResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{21}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListTransactionsResponse) GetTransactions() []*TransactionView {
@@ -1615,7 +1711,7 @@ type SubmitTransactionRequest struct {
 
 func (x *SubmitTransactionRequest) Reset() {
 	*x = SubmitTransactionRequest{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[22]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1723,7 @@ func (x *SubmitTransactionRequest) String() string {
 func (*SubmitTransactionRequest) ProtoMessage() {}
 
 func (x *SubmitTransactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[22]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1736,7 @@ func (x *SubmitTransactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTransactionRequest.ProtoReflect.Descriptor instead.
 func (*SubmitTransactionRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{22}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SubmitTransactionRequest) GetTransaction() []byte {
@@ -1668,7 +1764,7 @@ type SubmitTransactionResponse struct {
 
 func (x *SubmitTransactionResponse) Reset() {
 	*x = SubmitTransactionResponse{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[23]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1776,7 @@ func (x *SubmitTransactionResponse) String() string {
 func (*SubmitTransactionResponse) ProtoMessage() {}
 
 func (x *SubmitTransactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[23]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1789,7 @@ func (x *SubmitTransactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTransactionResponse.ProtoReflect.Descriptor instead.
 func (*SubmitTransactionResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{23}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SubmitTransactionResponse) GetId() []byte {
@@ -1726,7 +1822,7 @@ type ListValidatorChangesRequest struct {
 
 func (x *ListValidatorChangesRequest) Reset() {
 	*x = ListValidatorChangesRequest{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[24]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1834,7 @@ func (x *ListValidatorChangesRequest) String() string {
 func (*ListValidatorChangesRequest) ProtoMessage() {}
 
 func (x *ListValidatorChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[24]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1847,7 @@ func (x *ListValidatorChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListValidatorChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListValidatorChangesRequest) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{24}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListValidatorChangesRequest) GetAfterVersion() uint64 {
@@ -1771,7 +1867,7 @@ type ListValidatorChangesResponse struct {
 
 func (x *ListValidatorChangesResponse) Reset() {
 	*x = ListValidatorChangesResponse{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[25]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1879,7 @@ func (x *ListValidatorChangesResponse) String() string {
 func (*ListValidatorChangesResponse) ProtoMessage() {}
 
 func (x *ListValidatorChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[25]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1892,7 @@ func (x *ListValidatorChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListValidatorChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListValidatorChangesResponse) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{25}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListValidatorChangesResponse) GetChanges() []*v1.ValidatorsProof {
@@ -1826,7 +1922,7 @@ type ProofFile struct {
 
 func (x *ProofFile) Reset() {
 	*x = ProofFile{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[26]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1934,7 @@ func (x *ProofFile) String() string {
 func (*ProofFile) ProtoMessage() {}
 
 func (x *ProofFile) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[26]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1947,7 @@ func (x *ProofFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProofFile.ProtoReflect.Descriptor instead.
 func (*ProofFile) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ProofFile) GetGenesis() []byte {
@@ -1897,7 +1993,7 @@ type Petition struct {
 
 func (x *Petition) Reset() {
 	*x = Petition{}
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[27]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +2005,7 @@ func (x *Petition) String() string {
 func (*Petition) ProtoMessage() {}
 
 func (x *Petition) ProtoReflect() protoreflect.Message {
-	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[27]
+	mi := &file_shardy_operator_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +2018,7 @@ func (x *Petition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Petition.ProtoReflect.Descriptor instead.
 func (*Petition) Descriptor() ([]byte, []int) {
-	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_shardy_operator_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Petition) GetChainId() string {
@@ -2063,7 +2159,12 @@ const file_shardy_operator_v1_ledger_proto_rawDesc = "" +
 	"\x10GetBlockResponse\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x126\n" +
 	"\x05block\x18\x02 \x01(\v2 .shardy.ledger.v1.CertifiedBlockR\x05block\x125\n" +
-	"\breceipts\x18\x03 \x03(\v2\x19.shardy.ledger.v1.ReceiptR\breceipts\"H\n" +
+	"\breceipts\x18\x03 \x03(\v2\x19.shardy.ledger.v1.ReceiptR\breceipts\"<\n" +
+	"\x10GetBlocksRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"Q\n" +
+	"\x11GetBlocksResponse\x12<\n" +
+	"\x06blocks\x18\x01 \x03(\v2$.shardy.operator.v1.GetBlockResponseR\x06blocks\"H\n" +
 	"\x11ListBlocksRequest\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\x04R\x06before\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\"o\n" +
@@ -2124,14 +2225,15 @@ const file_shardy_operator_v1_ledger_proto_rawDesc = "" +
 	"validators\x18\x02 \x01(\v2!.shardy.ledger.v1.ValidatorChangeH\x00R\n" +
 	"validators\x121\n" +
 	"\x04void\x18\x03 \x01(\v2\x1b.shardy.ledger.v1.SlashVoidH\x00R\x04voidB\x06\n" +
-	"\x04what2\xa6\b\n" +
+	"\x04what2\x85\t\n" +
 	"\rLedgerService\x12]\n" +
 	"\tGetLedger\x12$.shardy.operator.v1.GetLedgerRequest\x1a%.shardy.operator.v1.GetLedgerResponse\"\x03\x90\x02\x01\x12`\n" +
 	"\n" +
 	"GetGenesis\x12%.shardy.operator.v1.GetGenesisRequest\x1a&.shardy.operator.v1.GetGenesisResponse\"\x03\x90\x02\x01\x12Z\n" +
 	"\bGetProof\x12#.shardy.operator.v1.GetProofRequest\x1a$.shardy.operator.v1.GetProofResponse\"\x03\x90\x02\x01\x12f\n" +
 	"\fListAccounts\x12'.shardy.operator.v1.ListAccountsRequest\x1a(.shardy.operator.v1.ListAccountsResponse\"\x03\x90\x02\x01\x12Z\n" +
-	"\bGetBlock\x12#.shardy.operator.v1.GetBlockRequest\x1a$.shardy.operator.v1.GetBlockResponse\"\x03\x90\x02\x01\x12`\n" +
+	"\bGetBlock\x12#.shardy.operator.v1.GetBlockRequest\x1a$.shardy.operator.v1.GetBlockResponse\"\x03\x90\x02\x01\x12]\n" +
+	"\tGetBlocks\x12$.shardy.operator.v1.GetBlocksRequest\x1a%.shardy.operator.v1.GetBlocksResponse\"\x03\x90\x02\x01\x12`\n" +
 	"\n" +
 	"ListBlocks\x12%.shardy.operator.v1.ListBlocksRequest\x1a&.shardy.operator.v1.ListBlocksResponse\"\x03\x90\x02\x01\x12l\n" +
 	"\x0eGetTransaction\x12).shardy.operator.v1.GetTransactionRequest\x1a*.shardy.operator.v1.GetTransactionResponse\"\x03\x90\x02\x01\x12r\n" +
@@ -2151,7 +2253,7 @@ func file_shardy_operator_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_shardy_operator_v1_ledger_proto_rawDescData
 }
 
-var file_shardy_operator_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_shardy_operator_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_shardy_operator_v1_ledger_proto_goTypes = []any{
 	(*GetLedgerRequest)(nil),             // 0: shardy.operator.v1.GetLedgerRequest
 	(*GetLedgerResponse)(nil),            // 1: shardy.operator.v1.GetLedgerResponse
@@ -2167,84 +2269,89 @@ var file_shardy_operator_v1_ledger_proto_goTypes = []any{
 	(*ListAccountsResponse)(nil),         // 11: shardy.operator.v1.ListAccountsResponse
 	(*GetBlockRequest)(nil),              // 12: shardy.operator.v1.GetBlockRequest
 	(*GetBlockResponse)(nil),             // 13: shardy.operator.v1.GetBlockResponse
-	(*ListBlocksRequest)(nil),            // 14: shardy.operator.v1.ListBlocksRequest
-	(*ListBlocksResponse)(nil),           // 15: shardy.operator.v1.ListBlocksResponse
-	(*BlockSummary)(nil),                 // 16: shardy.operator.v1.BlockSummary
-	(*GetTransactionRequest)(nil),        // 17: shardy.operator.v1.GetTransactionRequest
-	(*GetTransactionResponse)(nil),       // 18: shardy.operator.v1.GetTransactionResponse
-	(*TransactionView)(nil),              // 19: shardy.operator.v1.TransactionView
-	(*ListTransactionsRequest)(nil),      // 20: shardy.operator.v1.ListTransactionsRequest
-	(*ListTransactionsResponse)(nil),     // 21: shardy.operator.v1.ListTransactionsResponse
-	(*SubmitTransactionRequest)(nil),     // 22: shardy.operator.v1.SubmitTransactionRequest
-	(*SubmitTransactionResponse)(nil),    // 23: shardy.operator.v1.SubmitTransactionResponse
-	(*ListValidatorChangesRequest)(nil),  // 24: shardy.operator.v1.ListValidatorChangesRequest
-	(*ListValidatorChangesResponse)(nil), // 25: shardy.operator.v1.ListValidatorChangesResponse
-	(*ProofFile)(nil),                    // 26: shardy.operator.v1.ProofFile
-	(*Petition)(nil),                     // 27: shardy.operator.v1.Petition
-	(*v1.Params)(nil),                    // 28: shardy.ledger.v1.Params
-	(*v1.Supply)(nil),                    // 29: shardy.ledger.v1.Supply
-	(*v1.ValidatorSet)(nil),              // 30: shardy.ledger.v1.ValidatorSet
-	(*v1.TrieProof)(nil),                 // 31: shardy.ledger.v1.TrieProof
-	(*v1.Account)(nil),                   // 32: shardy.ledger.v1.Account
-	(*v1.CertifiedBlock)(nil),            // 33: shardy.ledger.v1.CertifiedBlock
-	(*v1.Receipt)(nil),                   // 34: shardy.ledger.v1.Receipt
-	(*v1.Header)(nil),                    // 35: shardy.ledger.v1.Header
-	(*v1.Transaction)(nil),               // 36: shardy.ledger.v1.Transaction
-	(*v1.ValidatorsProof)(nil),           // 37: shardy.ledger.v1.ValidatorsProof
-	(*v1.ValidatorChange)(nil),           // 38: shardy.ledger.v1.ValidatorChange
-	(*v1.SlashVoid)(nil),                 // 39: shardy.ledger.v1.SlashVoid
+	(*GetBlocksRequest)(nil),             // 14: shardy.operator.v1.GetBlocksRequest
+	(*GetBlocksResponse)(nil),            // 15: shardy.operator.v1.GetBlocksResponse
+	(*ListBlocksRequest)(nil),            // 16: shardy.operator.v1.ListBlocksRequest
+	(*ListBlocksResponse)(nil),           // 17: shardy.operator.v1.ListBlocksResponse
+	(*BlockSummary)(nil),                 // 18: shardy.operator.v1.BlockSummary
+	(*GetTransactionRequest)(nil),        // 19: shardy.operator.v1.GetTransactionRequest
+	(*GetTransactionResponse)(nil),       // 20: shardy.operator.v1.GetTransactionResponse
+	(*TransactionView)(nil),              // 21: shardy.operator.v1.TransactionView
+	(*ListTransactionsRequest)(nil),      // 22: shardy.operator.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil),     // 23: shardy.operator.v1.ListTransactionsResponse
+	(*SubmitTransactionRequest)(nil),     // 24: shardy.operator.v1.SubmitTransactionRequest
+	(*SubmitTransactionResponse)(nil),    // 25: shardy.operator.v1.SubmitTransactionResponse
+	(*ListValidatorChangesRequest)(nil),  // 26: shardy.operator.v1.ListValidatorChangesRequest
+	(*ListValidatorChangesResponse)(nil), // 27: shardy.operator.v1.ListValidatorChangesResponse
+	(*ProofFile)(nil),                    // 28: shardy.operator.v1.ProofFile
+	(*Petition)(nil),                     // 29: shardy.operator.v1.Petition
+	(*v1.Params)(nil),                    // 30: shardy.ledger.v1.Params
+	(*v1.Supply)(nil),                    // 31: shardy.ledger.v1.Supply
+	(*v1.ValidatorSet)(nil),              // 32: shardy.ledger.v1.ValidatorSet
+	(*v1.TrieProof)(nil),                 // 33: shardy.ledger.v1.TrieProof
+	(*v1.Account)(nil),                   // 34: shardy.ledger.v1.Account
+	(*v1.CertifiedBlock)(nil),            // 35: shardy.ledger.v1.CertifiedBlock
+	(*v1.Receipt)(nil),                   // 36: shardy.ledger.v1.Receipt
+	(*v1.Header)(nil),                    // 37: shardy.ledger.v1.Header
+	(*v1.Transaction)(nil),               // 38: shardy.ledger.v1.Transaction
+	(*v1.ValidatorsProof)(nil),           // 39: shardy.ledger.v1.ValidatorsProof
+	(*v1.ValidatorChange)(nil),           // 40: shardy.ledger.v1.ValidatorChange
+	(*v1.SlashVoid)(nil),                 // 41: shardy.ledger.v1.SlashVoid
 }
 var file_shardy_operator_v1_ledger_proto_depIdxs = []int32{
-	28, // 0: shardy.operator.v1.GetLedgerResponse.params:type_name -> shardy.ledger.v1.Params
-	29, // 1: shardy.operator.v1.GetLedgerResponse.supply:type_name -> shardy.ledger.v1.Supply
-	30, // 2: shardy.operator.v1.GetLedgerResponse.validators:type_name -> shardy.ledger.v1.ValidatorSet
+	30, // 0: shardy.operator.v1.GetLedgerResponse.params:type_name -> shardy.ledger.v1.Params
+	31, // 1: shardy.operator.v1.GetLedgerResponse.supply:type_name -> shardy.ledger.v1.Supply
+	32, // 2: shardy.operator.v1.GetLedgerResponse.validators:type_name -> shardy.ledger.v1.ValidatorSet
 	2,  // 3: shardy.operator.v1.GetLedgerResponse.consensus:type_name -> shardy.operator.v1.ConsensusStatus
 	3,  // 4: shardy.operator.v1.GetLedgerResponse.settlement:type_name -> shardy.operator.v1.SettlementStatus
 	7,  // 5: shardy.operator.v1.GetProofRequest.settled:type_name -> shardy.operator.v1.JobPlace
 	7,  // 6: shardy.operator.v1.GetProofRequest.escrow:type_name -> shardy.operator.v1.JobPlace
 	8,  // 7: shardy.operator.v1.GetProofRequest.penalty:type_name -> shardy.operator.v1.PenaltyPlace
-	31, // 8: shardy.operator.v1.GetProofResponse.proof:type_name -> shardy.ledger.v1.TrieProof
-	32, // 9: shardy.operator.v1.ListAccountsResponse.accounts:type_name -> shardy.ledger.v1.Account
-	33, // 10: shardy.operator.v1.GetBlockResponse.block:type_name -> shardy.ledger.v1.CertifiedBlock
-	34, // 11: shardy.operator.v1.GetBlockResponse.receipts:type_name -> shardy.ledger.v1.Receipt
-	16, // 12: shardy.operator.v1.ListBlocksResponse.blocks:type_name -> shardy.operator.v1.BlockSummary
-	35, // 13: shardy.operator.v1.BlockSummary.header:type_name -> shardy.ledger.v1.Header
-	19, // 14: shardy.operator.v1.GetTransactionResponse.transaction:type_name -> shardy.operator.v1.TransactionView
-	36, // 15: shardy.operator.v1.TransactionView.body:type_name -> shardy.ledger.v1.Transaction
-	34, // 16: shardy.operator.v1.TransactionView.receipt:type_name -> shardy.ledger.v1.Receipt
-	19, // 17: shardy.operator.v1.ListTransactionsResponse.transactions:type_name -> shardy.operator.v1.TransactionView
-	34, // 18: shardy.operator.v1.SubmitTransactionResponse.receipt:type_name -> shardy.ledger.v1.Receipt
-	37, // 19: shardy.operator.v1.ListValidatorChangesResponse.changes:type_name -> shardy.ledger.v1.ValidatorsProof
-	6,  // 20: shardy.operator.v1.ProofFile.place:type_name -> shardy.operator.v1.GetProofRequest
-	37, // 21: shardy.operator.v1.ProofFile.changes:type_name -> shardy.ledger.v1.ValidatorsProof
-	9,  // 22: shardy.operator.v1.ProofFile.state:type_name -> shardy.operator.v1.GetProofResponse
-	38, // 23: shardy.operator.v1.Petition.validators:type_name -> shardy.ledger.v1.ValidatorChange
-	39, // 24: shardy.operator.v1.Petition.void:type_name -> shardy.ledger.v1.SlashVoid
-	0,  // 25: shardy.operator.v1.LedgerService.GetLedger:input_type -> shardy.operator.v1.GetLedgerRequest
-	4,  // 26: shardy.operator.v1.LedgerService.GetGenesis:input_type -> shardy.operator.v1.GetGenesisRequest
-	6,  // 27: shardy.operator.v1.LedgerService.GetProof:input_type -> shardy.operator.v1.GetProofRequest
-	10, // 28: shardy.operator.v1.LedgerService.ListAccounts:input_type -> shardy.operator.v1.ListAccountsRequest
-	12, // 29: shardy.operator.v1.LedgerService.GetBlock:input_type -> shardy.operator.v1.GetBlockRequest
-	14, // 30: shardy.operator.v1.LedgerService.ListBlocks:input_type -> shardy.operator.v1.ListBlocksRequest
-	17, // 31: shardy.operator.v1.LedgerService.GetTransaction:input_type -> shardy.operator.v1.GetTransactionRequest
-	20, // 32: shardy.operator.v1.LedgerService.ListTransactions:input_type -> shardy.operator.v1.ListTransactionsRequest
-	22, // 33: shardy.operator.v1.LedgerService.SubmitTransaction:input_type -> shardy.operator.v1.SubmitTransactionRequest
-	24, // 34: shardy.operator.v1.LedgerService.ListValidatorChanges:input_type -> shardy.operator.v1.ListValidatorChangesRequest
-	1,  // 35: shardy.operator.v1.LedgerService.GetLedger:output_type -> shardy.operator.v1.GetLedgerResponse
-	5,  // 36: shardy.operator.v1.LedgerService.GetGenesis:output_type -> shardy.operator.v1.GetGenesisResponse
-	9,  // 37: shardy.operator.v1.LedgerService.GetProof:output_type -> shardy.operator.v1.GetProofResponse
-	11, // 38: shardy.operator.v1.LedgerService.ListAccounts:output_type -> shardy.operator.v1.ListAccountsResponse
-	13, // 39: shardy.operator.v1.LedgerService.GetBlock:output_type -> shardy.operator.v1.GetBlockResponse
-	15, // 40: shardy.operator.v1.LedgerService.ListBlocks:output_type -> shardy.operator.v1.ListBlocksResponse
-	18, // 41: shardy.operator.v1.LedgerService.GetTransaction:output_type -> shardy.operator.v1.GetTransactionResponse
-	21, // 42: shardy.operator.v1.LedgerService.ListTransactions:output_type -> shardy.operator.v1.ListTransactionsResponse
-	23, // 43: shardy.operator.v1.LedgerService.SubmitTransaction:output_type -> shardy.operator.v1.SubmitTransactionResponse
-	25, // 44: shardy.operator.v1.LedgerService.ListValidatorChanges:output_type -> shardy.operator.v1.ListValidatorChangesResponse
-	35, // [35:45] is the sub-list for method output_type
-	25, // [25:35] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	33, // 8: shardy.operator.v1.GetProofResponse.proof:type_name -> shardy.ledger.v1.TrieProof
+	34, // 9: shardy.operator.v1.ListAccountsResponse.accounts:type_name -> shardy.ledger.v1.Account
+	35, // 10: shardy.operator.v1.GetBlockResponse.block:type_name -> shardy.ledger.v1.CertifiedBlock
+	36, // 11: shardy.operator.v1.GetBlockResponse.receipts:type_name -> shardy.ledger.v1.Receipt
+	13, // 12: shardy.operator.v1.GetBlocksResponse.blocks:type_name -> shardy.operator.v1.GetBlockResponse
+	18, // 13: shardy.operator.v1.ListBlocksResponse.blocks:type_name -> shardy.operator.v1.BlockSummary
+	37, // 14: shardy.operator.v1.BlockSummary.header:type_name -> shardy.ledger.v1.Header
+	21, // 15: shardy.operator.v1.GetTransactionResponse.transaction:type_name -> shardy.operator.v1.TransactionView
+	38, // 16: shardy.operator.v1.TransactionView.body:type_name -> shardy.ledger.v1.Transaction
+	36, // 17: shardy.operator.v1.TransactionView.receipt:type_name -> shardy.ledger.v1.Receipt
+	21, // 18: shardy.operator.v1.ListTransactionsResponse.transactions:type_name -> shardy.operator.v1.TransactionView
+	36, // 19: shardy.operator.v1.SubmitTransactionResponse.receipt:type_name -> shardy.ledger.v1.Receipt
+	39, // 20: shardy.operator.v1.ListValidatorChangesResponse.changes:type_name -> shardy.ledger.v1.ValidatorsProof
+	6,  // 21: shardy.operator.v1.ProofFile.place:type_name -> shardy.operator.v1.GetProofRequest
+	39, // 22: shardy.operator.v1.ProofFile.changes:type_name -> shardy.ledger.v1.ValidatorsProof
+	9,  // 23: shardy.operator.v1.ProofFile.state:type_name -> shardy.operator.v1.GetProofResponse
+	40, // 24: shardy.operator.v1.Petition.validators:type_name -> shardy.ledger.v1.ValidatorChange
+	41, // 25: shardy.operator.v1.Petition.void:type_name -> shardy.ledger.v1.SlashVoid
+	0,  // 26: shardy.operator.v1.LedgerService.GetLedger:input_type -> shardy.operator.v1.GetLedgerRequest
+	4,  // 27: shardy.operator.v1.LedgerService.GetGenesis:input_type -> shardy.operator.v1.GetGenesisRequest
+	6,  // 28: shardy.operator.v1.LedgerService.GetProof:input_type -> shardy.operator.v1.GetProofRequest
+	10, // 29: shardy.operator.v1.LedgerService.ListAccounts:input_type -> shardy.operator.v1.ListAccountsRequest
+	12, // 30: shardy.operator.v1.LedgerService.GetBlock:input_type -> shardy.operator.v1.GetBlockRequest
+	14, // 31: shardy.operator.v1.LedgerService.GetBlocks:input_type -> shardy.operator.v1.GetBlocksRequest
+	16, // 32: shardy.operator.v1.LedgerService.ListBlocks:input_type -> shardy.operator.v1.ListBlocksRequest
+	19, // 33: shardy.operator.v1.LedgerService.GetTransaction:input_type -> shardy.operator.v1.GetTransactionRequest
+	22, // 34: shardy.operator.v1.LedgerService.ListTransactions:input_type -> shardy.operator.v1.ListTransactionsRequest
+	24, // 35: shardy.operator.v1.LedgerService.SubmitTransaction:input_type -> shardy.operator.v1.SubmitTransactionRequest
+	26, // 36: shardy.operator.v1.LedgerService.ListValidatorChanges:input_type -> shardy.operator.v1.ListValidatorChangesRequest
+	1,  // 37: shardy.operator.v1.LedgerService.GetLedger:output_type -> shardy.operator.v1.GetLedgerResponse
+	5,  // 38: shardy.operator.v1.LedgerService.GetGenesis:output_type -> shardy.operator.v1.GetGenesisResponse
+	9,  // 39: shardy.operator.v1.LedgerService.GetProof:output_type -> shardy.operator.v1.GetProofResponse
+	11, // 40: shardy.operator.v1.LedgerService.ListAccounts:output_type -> shardy.operator.v1.ListAccountsResponse
+	13, // 41: shardy.operator.v1.LedgerService.GetBlock:output_type -> shardy.operator.v1.GetBlockResponse
+	15, // 42: shardy.operator.v1.LedgerService.GetBlocks:output_type -> shardy.operator.v1.GetBlocksResponse
+	17, // 43: shardy.operator.v1.LedgerService.ListBlocks:output_type -> shardy.operator.v1.ListBlocksResponse
+	20, // 44: shardy.operator.v1.LedgerService.GetTransaction:output_type -> shardy.operator.v1.GetTransactionResponse
+	23, // 45: shardy.operator.v1.LedgerService.ListTransactions:output_type -> shardy.operator.v1.ListTransactionsResponse
+	25, // 46: shardy.operator.v1.LedgerService.SubmitTransaction:output_type -> shardy.operator.v1.SubmitTransactionResponse
+	27, // 47: shardy.operator.v1.LedgerService.ListValidatorChanges:output_type -> shardy.operator.v1.ListValidatorChangesResponse
+	37, // [37:48] is the sub-list for method output_type
+	26, // [26:37] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_shardy_operator_v1_ledger_proto_init() }
@@ -2266,7 +2373,7 @@ func file_shardy_operator_v1_ledger_proto_init() {
 		(*GetBlockRequest_Height)(nil),
 		(*GetBlockRequest_Hash)(nil),
 	}
-	file_shardy_operator_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{
+	file_shardy_operator_v1_ledger_proto_msgTypes[29].OneofWrappers = []any{
 		(*Petition_Validators)(nil),
 		(*Petition_Void)(nil),
 	}
@@ -2276,7 +2383,7 @@ func file_shardy_operator_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardy_operator_v1_ledger_proto_rawDesc), len(file_shardy_operator_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -45,6 +45,8 @@ const (
 	LedgerServiceListAccountsProcedure = "/shardy.operator.v1.LedgerService/ListAccounts"
 	// LedgerServiceGetBlockProcedure is the fully-qualified name of the LedgerService's GetBlock RPC.
 	LedgerServiceGetBlockProcedure = "/shardy.operator.v1.LedgerService/GetBlock"
+	// LedgerServiceGetBlocksProcedure is the fully-qualified name of the LedgerService's GetBlocks RPC.
+	LedgerServiceGetBlocksProcedure = "/shardy.operator.v1.LedgerService/GetBlocks"
 	// LedgerServiceListBlocksProcedure is the fully-qualified name of the LedgerService's ListBlocks
 	// RPC.
 	LedgerServiceListBlocksProcedure = "/shardy.operator.v1.LedgerService/ListBlocks"
@@ -71,6 +73,10 @@ type LedgerServiceClient interface {
 	GetProof(context.Context, *v1.GetProofRequest) (*v1.GetProofResponse, error)
 	ListAccounts(context.Context, *v1.ListAccountsRequest) (*v1.ListAccountsResponse, error)
 	GetBlock(context.Context, *v1.GetBlockRequest) (*v1.GetBlockResponse, error)
+	// GetBlocks answers blocks that follow each other, the oldest first, for whoever reads them all: the block asked for,
+	// which it refuses as GetBlock does, and those after it. It ends early: with the last block, before 4 MiB unless the
+	// first one is larger, or before one that GetBlock would refuse. Ask for the next one then.
+	GetBlocks(context.Context, *v1.GetBlocksRequest) (*v1.GetBlocksResponse, error)
 	// ListBlocks answers the newest first.
 	ListBlocks(context.Context, *v1.ListBlocksRequest) (*v1.ListBlocksResponse, error)
 	GetTransaction(context.Context, *v1.GetTransactionRequest) (*v1.GetTransactionResponse, error)
@@ -129,6 +135,13 @@ func NewLedgerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		getBlocks: connect.NewClient[v1.GetBlocksRequest, v1.GetBlocksResponse](
+			httpClient,
+			baseURL+LedgerServiceGetBlocksProcedure,
+			connect.WithSchema(ledgerServiceMethods.ByName("GetBlocks")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		listBlocks: connect.NewClient[v1.ListBlocksRequest, v1.ListBlocksResponse](
 			httpClient,
 			baseURL+LedgerServiceListBlocksProcedure,
@@ -173,6 +186,7 @@ type ledgerServiceClient struct {
 	getProof             *connect.Client[v1.GetProofRequest, v1.GetProofResponse]
 	listAccounts         *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
 	getBlock             *connect.Client[v1.GetBlockRequest, v1.GetBlockResponse]
+	getBlocks            *connect.Client[v1.GetBlocksRequest, v1.GetBlocksResponse]
 	listBlocks           *connect.Client[v1.ListBlocksRequest, v1.ListBlocksResponse]
 	getTransaction       *connect.Client[v1.GetTransactionRequest, v1.GetTransactionResponse]
 	listTransactions     *connect.Client[v1.ListTransactionsRequest, v1.ListTransactionsResponse]
@@ -219,6 +233,15 @@ func (c *ledgerServiceClient) ListAccounts(ctx context.Context, req *v1.ListAcco
 // GetBlock calls shardy.operator.v1.LedgerService.GetBlock.
 func (c *ledgerServiceClient) GetBlock(ctx context.Context, req *v1.GetBlockRequest) (*v1.GetBlockResponse, error) {
 	response, err := c.getBlock.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetBlocks calls shardy.operator.v1.LedgerService.GetBlocks.
+func (c *ledgerServiceClient) GetBlocks(ctx context.Context, req *v1.GetBlocksRequest) (*v1.GetBlocksResponse, error) {
+	response, err := c.getBlocks.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -279,6 +302,10 @@ type LedgerServiceHandler interface {
 	GetProof(context.Context, *v1.GetProofRequest) (*v1.GetProofResponse, error)
 	ListAccounts(context.Context, *v1.ListAccountsRequest) (*v1.ListAccountsResponse, error)
 	GetBlock(context.Context, *v1.GetBlockRequest) (*v1.GetBlockResponse, error)
+	// GetBlocks answers blocks that follow each other, the oldest first, for whoever reads them all: the block asked for,
+	// which it refuses as GetBlock does, and those after it. It ends early: with the last block, before 4 MiB unless the
+	// first one is larger, or before one that GetBlock would refuse. Ask for the next one then.
+	GetBlocks(context.Context, *v1.GetBlocksRequest) (*v1.GetBlocksResponse, error)
 	// ListBlocks answers the newest first.
 	ListBlocks(context.Context, *v1.ListBlocksRequest) (*v1.ListBlocksResponse, error)
 	GetTransaction(context.Context, *v1.GetTransactionRequest) (*v1.GetTransactionResponse, error)
@@ -333,6 +360,13 @@ func NewLedgerServiceHandler(svc LedgerServiceHandler, opts ...connect.HandlerOp
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	ledgerServiceGetBlocksHandler := connect.NewUnaryHandlerSimple(
+		LedgerServiceGetBlocksProcedure,
+		svc.GetBlocks,
+		connect.WithSchema(ledgerServiceMethods.ByName("GetBlocks")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	ledgerServiceListBlocksHandler := connect.NewUnaryHandlerSimple(
 		LedgerServiceListBlocksProcedure,
 		svc.ListBlocks,
@@ -379,6 +413,8 @@ func NewLedgerServiceHandler(svc LedgerServiceHandler, opts ...connect.HandlerOp
 			ledgerServiceListAccountsHandler.ServeHTTP(w, r)
 		case LedgerServiceGetBlockProcedure:
 			ledgerServiceGetBlockHandler.ServeHTTP(w, r)
+		case LedgerServiceGetBlocksProcedure:
+			ledgerServiceGetBlocksHandler.ServeHTTP(w, r)
 		case LedgerServiceListBlocksProcedure:
 			ledgerServiceListBlocksHandler.ServeHTTP(w, r)
 		case LedgerServiceGetTransactionProcedure:
@@ -416,6 +452,10 @@ func (UnimplementedLedgerServiceHandler) ListAccounts(context.Context, *v1.ListA
 
 func (UnimplementedLedgerServiceHandler) GetBlock(context.Context, *v1.GetBlockRequest) (*v1.GetBlockResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardy.operator.v1.LedgerService.GetBlock is not implemented"))
+}
+
+func (UnimplementedLedgerServiceHandler) GetBlocks(context.Context, *v1.GetBlocksRequest) (*v1.GetBlocksResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardy.operator.v1.LedgerService.GetBlocks is not implemented"))
 }
 
 func (UnimplementedLedgerServiceHandler) ListBlocks(context.Context, *v1.ListBlocksRequest) (*v1.ListBlocksResponse, error) {
