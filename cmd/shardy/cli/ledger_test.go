@@ -129,12 +129,12 @@ func TestVerifyNamesTheFirstBadBlock(t *testing.T) {
 // TestVerifyIsPatient: a door that lets few in slows the reading of the whole ledger down, and does not end it.
 func TestVerifyIsPatient(t *testing.T) {
 	d := newDesk(t)
-	d.grow(60, 1)
+	d.grow(700, 1)
 	narrow := scriptConfig()
 	narrow.Visitors = operator.Visitors{Rate: 10, Burst: 1} // this machine has twenty times as much
 	d.w.url = operatortest.StartWith(t, narrow, func(deps *operator.Deps) { deps.Ledger = d.w }).URL
 	out, _ := d.want(exitOK, "ledger", "verify", "--genesis", d.genesis)
-	if !strings.Contains(out, "60, from 1 to 60") {
+	if !strings.Contains(out, "700, from 1 to 700") {
 		t.Error(out)
 	}
 }

@@ -323,39 +323,48 @@ func checkAll(chain string, encoded [][]byte) ([]ledger.Checked, error) {
 	return out, g.Wait()
 }
 
-// blocksAhead is how many blocks are fetched at once.
-const blocksAhead = 8
-
 // eachBlock hands out blocks in order, and fetches the next ones meanwhile.
 func (c *api) eachBlock(ctx context.Context, from, to uint64, do func(height uint64, res *operatorv1.GetBlockResponse) error) error {
-	type fetched struct {
-		res *operatorv1.GetBlockResponse
-		err error
-	}
 	ctx, stop := context.WithCancel(ctx)
-	var g errgroup.Group
-	defer func() { stop(); g.Wait() }() // its functions return no errors
-	fetch := func(height uint64) chan fetched {
-		done := make(chan fetched, 1)
-		g.Go(func() error {
-			res, err := c.GetBlock(ctx, blockAt(height))
-			done <- fetched{res, err}
-			return nil
-		})
-		return done
+	var fetching errgroup.Group
+	defer func() { stop(); _ = fetching.Wait() }()    // whoever has enough need not know how it ended
+	runs := make(chan []*operatorv1.GetBlockResponse) // without room: one is looked at, and the next one waits here
+	fetching.Go(func() error {
+		defer close(runs)
+		return c.fetchBlocks(ctx, from, to, runs)
+	})
+	height := from
+	for run := range runs {
+		for _, res := range run {
+			if err := do(height, res); err != nil {
+				return err
+			}
+			height++
+		}
 	}
-	var queue []chan fetched
-	for ask, height := from, from; height <= to; height++ {
-		for ; ask <= to && len(queue) < blocksAhead; ask++ {
-			queue = append(queue, fetch(ask))
+	return fetching.Wait()
+}
+
+// maxRun is how many blocks are asked for at once. They come in fewer answers or more, as large as the orchestrator likes.
+const maxRun = 256
+
+// fetchBlocks sends blocks on in order, until it has all or the context ends.
+func (c *api) fetchBlocks(ctx context.Context, from, to uint64, runs chan<- []*operatorv1.GetBlockResponse) error {
+	for from <= to {
+		limit := min(to-from+1, maxRun)
+		res, err := c.GetBlocks(ctx, &operatorv1.GetBlocksRequest{From: from, Limit: uint32(limit)})
+		if err != nil {
+			return fmt.Errorf("block %d: %w", from, err)
 		}
-		f := <-queue[0]
-		queue = queue[1:]
-		if f.err != nil {
-			return fmt.Errorf("block %d: %w", height, f.err)
+		n := uint64(len(res.Blocks))
+		if n == 0 || n > limit {
+			return failed(exitRefused, "the orchestrator answers %d blocks from %d on, want 1 to %d", n, from, limit)
 		}
-		if err := do(height, f.res); err != nil {
-			return err
+		select {
+		case runs <- res.Blocks:
+			from += n
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 	return nil
