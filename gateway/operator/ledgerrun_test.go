@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -50,7 +51,9 @@ func apiOf(l Ledger) *API { return &API{deps: Deps{Ledger: l}, scans: make(turns
 // too large, and hardly a block is read in vain.
 func TestRunsOfBlocks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(0, 2000), rapid.IntRange(0, len(zeros))), 0, 600).Draw(t, "sizes")
+		size := rapid.OneOf(rapid.IntRange(0, 2000), rapid.SampledFrom([]int{1 << 20, 2<<20 - 99, 2 << 20, 3 << 20, 4<<20 - 80, 4 << 20, len(zeros)}))
+		sizes := rapid.SliceOfN(size, 0, 30).Draw(t, "sizes")
+		sizes = slices.Concat(sizes, make([]int, rapid.SampledFrom([]int{0, 255, 600}).Draw(t, "light")))
 		l := &shelf{sizes: sizes, low: uint64(rapid.IntRange(0, len(sizes)+1).Draw(t, "low"))}
 		limit := rapid.OneOf(rapid.Just(uint32(0)), rapid.Uint32Range(1, 20), rapid.Uint32()).Draw(t, "limit")
 		first := uint64(rapid.IntRange(0, len(sizes)+2).Draw(t, "from"))
@@ -90,6 +93,24 @@ func TestFullBlocksAreReadOnce(t *testing.T) {
 	res, err := apiOf(l).GetBlocks(t.Context(), &operatorv1.GetBlocksRequest{From: 1})
 	if err != nil || len(res.Blocks) != 1 || l.reads != 1 {
 		t.Errorf("%d blocks after %d reads, %v", len(res.GetBlocks()), l.reads, err)
+	}
+}
+
+// TestAnswersAreWeighedAsTheyAreSent: four blocks of a MiB each are more than 4 MiB.
+func TestAnswersAreWeighedAsTheyAreSent(t *testing.T) {
+	l := &shelf{sizes: make([]int, 4)}
+	for size := 1 << 20; ; size-- {
+		l.sizes[0] = size
+		if b, err := l.Block(1); err != nil || proto.Size(answerOf(b)) == 1<<20 {
+			break
+		}
+	}
+	for i := range l.sizes {
+		l.sizes[i] = l.sizes[0]
+	}
+	res, err := apiOf(l).GetBlocks(t.Context(), &operatorv1.GetBlocksRequest{From: 1})
+	if err != nil || len(res.Blocks) != 3 || proto.Size(res.Blocks[0]) != 1<<20 {
+		t.Errorf("%d blocks in %d bytes, %v", len(res.GetBlocks()), proto.Size(res), err)
 	}
 }
 
