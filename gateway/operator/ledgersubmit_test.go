@@ -239,7 +239,7 @@ func TestWaitsAreBounded(t *testing.T) {
 
 // TestRequestsAtOnceAreBounded of one address, before their messages are read: bodies that never come keep nobody out.
 func TestRequestsAtOnceAreBounded(t *testing.T) {
-	s, from := shareAmong(t, operator.Visitors{Requests: 6, RequestsAddress: 3})
+	s, from := shareAmong(t, operator.Visitors{Rate: -1, Requests: 6, RequestsAddress: 3})
 	hang := func(ip string) (end func()) {
 		body, stop := newDrip()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/shardy.operator.v1.LedgerService/SubmitTransaction", body)
