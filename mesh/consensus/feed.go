@@ -17,6 +17,7 @@ func (in *instance) leads() bool {
 // begun hears that a view runs. It is called by the library, which must not be called back.
 func (in *instance) begun(view uint64) {
 	in.view.Store(view)
+	in.deciding.Store(0)
 	in.said.begun(view)
 	in.in.begun(view)
 	select {
@@ -25,13 +26,14 @@ func (in *instance) begun(view uint64) {
 	}
 }
 
-// feed is the goroutine that puts into the library's pool what Submit has not, and repeats what nobody may have heard. What was accepted up to a number waits
-// since the last look at least; what is above it may still be on its way into a block.
+// feed is the goroutine that looks after the library: it puts into its pool what Submit has not, repeats what nobody may
+// have heard, and sees that it goes on. What was accepted up to a number waits since the last look at least; what is above
+// it may still be on its way into a block.
 func (in *instance) feed() {
 	defer close(in.fed)
 	look := time.NewTicker(in.engine.cfg.feedEvery())
 	defer look.Stop()
-	var done, mark uint64
+	var done, mark, decision uint64
 	for {
 		select {
 		case <-in.ctx.Done():
@@ -42,6 +44,7 @@ func (in *instance) feed() {
 			}
 			mark = in.engine.pending.last()
 		case <-look.C:
+			decision = in.goesOn(decision)
 			in.repeat()
 			in.offerAgain(done)
 		}

@@ -36,6 +36,8 @@ type instance struct {
 	fed      chan struct{}                // closed when nothing is put into the pool any more
 	changed  chan struct{}                // another view has begun
 
+	decisions atomic.Uint64 // how many blocks were decided on here
+	deciding  atomic.Uint64 // number of the block that is being decided on, of all decided here; 0: none
 	lastSent  atomic.Pointer[encoded]
 	lastBatch atomic.Pointer[batch]
 	offered   atomic.Pointer[offered]
@@ -52,7 +54,7 @@ func (e *Engine) startInstance(ctx context.Context) (*instance, error) {
 		engine: e, node: nodeOf(e.self), config: e.cfg.library(nodeOf(e.self)), served: make(chan struct{}),
 		fed: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
-	log := &libraryLog{log: e.log, fail: in.fail, begun: in.begun}
+	log := &libraryLog{log: e.log, fail: in.fail, begun: in.begun, decides: in.decides}
 
 	e.chain.Lock()
 	height, m := e.height.Load(), e.members()

@@ -7,19 +7,31 @@ import (
 	"runtime"
 )
 
-// viewBegins is what the library logs right after a view has begun to listen. It is the only sign of it; a test holds
-// that it still comes.
-const viewBegins = "Starting view with number %d, sequence %d, and decisions %d"
+// What the library logs right after a view has begun to listen, when it hands a block over, and when it goes on from there.
+// It gives no other sign of these; a test holds that they still come.
+const (
+	viewBegins = "Starting view with number %d, sequence %d, and decisions %d"
+	decides    = "Delivering to app from Controller decide the last decision proposal"
+	decided    = "view(%d) + (decisionsInView(%d) / decisionsPerLeader(%d)), N(%d), blacklist(%v)"
+)
 
 // libraryLog is the library's logger. What the library would panic for ends the goroutine (its locks and wait groups are
 // released by defers) and its instance.
 type libraryLog struct {
-	log   *slog.Logger
-	begun func(view uint64)
-	fail  func(error)
+	log     *slog.Logger
+	begun   func(view uint64)
+	decides func(bool)
+	fail    func(error)
 }
 
-func (l *libraryLog) Debugf(string, ...any) {}
+func (l *libraryLog) Debugf(template string, _ ...any) {
+	switch template {
+	case decides:
+		l.decides(true)
+	case decided:
+		l.decides(false)
+	}
+}
 
 func (l *libraryLog) Infof(template string, args ...any) {
 	if template == viewBegins && len(args) > 0 {

@@ -50,6 +50,33 @@ func TestALeaderIsKilledUnderLoad(t *testing.T) {
 	f.agree(f.operators...)
 }
 
+// TestALeaderIsKilledWhileAnotherComesBack kills a follower, and the leader when the follower has just come back: the quorum
+// needs the one that was away.
+func TestALeaderIsKilledWhileAnotherComesBack(t *testing.T) {
+	t.Parallel()
+	f := federate(t, charter{validators: 4, clients: 8})
+	tr := f.traffic(50*time.Millisecond, f.operators...)
+	for range 3 {
+		f.operators[0].reaches(f.operators[0].height() + 10)
+		leader := f.leader(f.operators...)
+		rest := f.others(leader)
+		f.kill(rest[0])
+		rest[1].reaches(rest[1].height() + 10)
+		begin := time.Now()
+		f.launch(rest[0])
+		up := time.Since(begin)
+		f.kill(leader)
+		t.Logf("%s was killed %s after the start of %s; the others went on after %s", leader.name, up.Round(10*time.Millisecond),
+			rest[0].name, f.goesOn(leader, rest))
+		f.launch(leader)
+		f.live(leader)
+		leader.inStep()
+	}
+	tr.settle(f.operators...)
+	f.running(f.operators...)
+	f.agree(f.operators...)
+}
+
 // TestALeaderIsFrozen stops the leader's process for some heartbeats. The others do without it; when it goes on, it still
 // believes that it leads, and is taught.
 func TestALeaderIsFrozen(t *testing.T) {
