@@ -22,6 +22,7 @@ type supervisor struct {
 	floor    uint64 // there was none: no vote before this height is final
 	checked  uint64 // height at the last look
 	behind   int    // looks in a row that saw the chain ahead and this one standing still
+	begun    time.Time
 	failures int
 	failedAt uint64 // height
 	offered  time.Time
@@ -32,21 +33,30 @@ func (e *Engine) run(ctx context.Context) {
 	defer close(e.done)
 	s := &supervisor{e: e}
 	defer s.stop()
-	look := time.NewTicker(e.cfg.Heartbeat)
+	look := time.NewTicker(e.cfg.Heartbeat / looksPerHeartbeat)
 	defer look.Stop()
 	s.begin(ctx)
-	for ctx.Err() == nil {
+	for n := 1; ctx.Err() == nil; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-e.wake:
 			s.mend(ctx)
 		case <-look.C:
-			s.mend(ctx)
-			s.watch(ctx)
+			if fresh := s.in != nil && time.Since(s.begun) < freshFor*e.cfg.Heartbeat; n%looksPerHeartbeat == 0 || fresh {
+				s.mend(ctx)
+				s.watch(ctx, fresh)
+			}
 		}
 	}
 }
+
+// An instance is looked at once a heartbeat, and more often while it is fresh: it may have missed the last blocks that
+// came before the leader died, and a next leader does not count who is behind.
+const (
+	looksPerHeartbeat = 4
+	freshFor          = 3 // heartbeats
+)
 
 // mend stops an instance that cannot go on and starts what should run.
 func (s *supervisor) mend(ctx context.Context) {
@@ -109,7 +119,7 @@ func (s *supervisor) begin(ctx context.Context) {
 		return
 	}
 	s.in = in
-	s.behind, s.checked = 0, e.height.Load()
+	s.behind, s.checked, s.begun = 0, e.height.Load(), time.Now()
 	e.running.Store(in)
 	e.role.Store(Validator)
 	s.offer(in)
@@ -169,9 +179,9 @@ func (s *supervisor) offer(in *instance) {
 	}
 }
 
-// watch looks once a heartbeat whether the chain moves without this validator. The library notices most of it, but not
+// watch looks whether the chain moves without this validator. The library notices most of it, but not
 // that exactly one block was missed on a quiet chain, nor all of what a frozen process has slept through.
-func (s *supervisor) watch(ctx context.Context) {
+func (s *supervisor) watch(ctx context.Context, fresh bool) {
 	e := s.e
 	if s.in == nil {
 		return
@@ -188,7 +198,7 @@ func (s *supervisor) watch(ctx context.Context) {
 		s.behind = 0
 		return
 	}
-	if s.behind++; s.behind < 2 {
+	if s.behind++; s.behind < 2 && !fresh {
 		return
 	}
 	e.log.Info("behind the chain: starting again", "height", h)
