@@ -401,7 +401,7 @@ func TestLyingServer(t *testing.T) {
 // proposes it again, and the block comes in the same view: nobody had to complain.
 func TestProposalRestored(t *testing.T) {
 	t.Parallel()
-	net := newNetwork(t, 4, nil)
+	net := newNetwork(t, 4, func(c *Config) { c.Heartbeat = 5 * time.Second }) // long before anybody complains
 	nodes := net.startAll()
 	net.submit(nodes, toyTx(0))
 	net.awaitTxs(nodes, toyTxs(0, 1))

@@ -243,6 +243,7 @@ func (f *federation) rudeRequests() {
 		{"SubmitTransaction", "application/proto", bytes.Repeat([]byte{0xff}, 1<<10)},
 		{"SubmitTransaction", "application/proto", make([]byte, 8<<20)},
 		{"GetBlock", "application/json", []byte(`{"height":"18446744073709551615"}`)},
+		{"GetBlocks", "application/json", []byte(`{"from":"18446744073709551615","limit":4294967295}`)},
 		{"GetProof", "application/json", []byte(`{}`)},
 		{"ListBlocks", "application/json", []byte(`{"before":-1}`)},
 		{"ListTransactions", "application/json", []byte(`{"pageToken":"AAAA"}`)},
