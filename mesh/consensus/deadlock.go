@@ -9,7 +9,7 @@ import "errors"
 
 var errDeadlock = errors.New("smartbft does not go on from a block")
 
-// decides hears from the library that it hands over a block that it has decided on, or goes on from one.
+// decides hears from the library that it has handed over a block that it had decided on, or goes on from one.
 func (in *instance) decides(begins bool) {
 	if begins {
 		in.deciding.Store(in.decisions.Add(1))

@@ -36,8 +36,8 @@ type instance struct {
 	fed      chan struct{}                // closed when nothing is put into the pool any more
 	changed  chan struct{}                // another view has begun
 
-	decisions atomic.Uint64 // how many blocks were decided on here
-	deciding  atomic.Uint64 // number of the block that is being decided on, of all decided here; 0: none
+	decisions atomic.Uint64 // how many blocks the library has decided on and handed over
+	deciding  atomic.Uint64 // number of the one of them that it has not gone on from; 0: none
 	lastSent  atomic.Pointer[encoded]
 	lastBatch atomic.Pointer[batch]
 	offered   atomic.Pointer[offered]

@@ -2,7 +2,6 @@ package consensus
 
 import (
 	"crypto/sha256"
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -402,30 +401,6 @@ func TestLibraryGivesUp(t *testing.T) {
 	net.agree(nodes)
 	if s := n.engine.Status(); s.Restarts != 1 {
 		t.Fatalf("status %+v", s)
-	}
-}
-
-// TestDeadlock: an instance that does not go on from a block is replaced, one that does is not. That the library still says
-// when it does is held as well.
-func TestDeadlock(t *testing.T) {
-	t.Parallel()
-	net := newNetwork(t, 1, nil)
-	n := net.startAll()[0]
-	txs := toyTxs(0, 20)
-	net.submit([]*node{n}, txs...)
-	net.awaitTxs([]*node{n}, txs)
-	in := n.engine.running.Load()
-	net.await("a library that goes on", func() bool { return in.deciding.Load() == 0 })
-	if in.decisions.Load() != n.ledger.Height() {
-		t.Fatalf("the library has said of %d of %d blocks that it hands them over", in.decisions.Load(), n.ledger.Height())
-	}
-	in.decides(true)
-	net.await("another instance", func() bool { o := n.engine.running.Load(); return o != nil && o != in })
-	more := toyTxs(1000, 20)
-	net.submit([]*node{n}, more...)
-	net.awaitTxs([]*node{n}, more)
-	if s := n.engine.Status(); s.Restarts != 1 || !errors.Is(*in.failure.Load(), errDeadlock) {
-		t.Fatalf("status %+v, %v", s, *in.failure.Load())
 	}
 }
 

@@ -7,11 +7,11 @@ import (
 	"runtime"
 )
 
-// What the library logs right after a view has begun to listen, when it hands a block over, and when it goes on from there.
+// What the library logs right after a view has begun to listen, when it has handed a block over, and when it goes on from it.
 // It gives no other sign of these; a test holds that they still come.
 const (
 	viewBegins = "Starting view with number %d, sequence %d, and decisions %d"
-	decides    = "Delivering to app from Controller decide the last decision proposal"
+	delivered  = "Node %d delivered proposal"
 	decided    = "view(%d) + (decisionsInView(%d) / decisionsPerLeader(%d)), N(%d), blacklist(%v)"
 )
 
@@ -26,7 +26,7 @@ type libraryLog struct {
 
 func (l *libraryLog) Debugf(template string, _ ...any) {
 	switch template {
-	case decides:
+	case delivered:
 		l.decides(true)
 	case decided:
 		l.decides(false)
