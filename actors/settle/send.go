@@ -137,22 +137,19 @@ func (s *Settler) Committed(height uint64, receipts []*ledgerv1.Receipt) []Refus
 // Unheard says that receipts up to the present height were not heard, and which transactions the ledger has executed. What
 // those of ours did is found out by sending their deeds anew: the ledger refuses what was done.
 func (s *Settler) Unheard(executed func(ledger.Hash) bool) {
-	var late []*ledgerv1.Deed
-	s.state.Sent = slices.DeleteFunc(s.state.Sent, func(t *ledgerv1.SentDeeds) bool {
-		if !executed(seal.TransactionID(t.Body)) {
-			return false
-		}
-		late = append(late, t.Deeds...)
-		return true
-	})
-	s.again(late)
+	s.takeBack(func(t *ledgerv1.SentDeeds) bool { return executed(seal.TransactionID(t.Body)) })
 }
 
 // expire makes those transactions wait anew that no further block can hold.
 func (s *Settler) expire() {
+	s.takeBack(func(t *ledgerv1.SentDeeds) bool { return t.ValidUntil <= s.state.Height })
+}
+
+// takeBack makes the deeds of some transactions wait anew.
+func (s *Settler) takeBack(which func(*ledgerv1.SentDeeds) bool) {
 	var late []*ledgerv1.Deed
 	s.state.Sent = slices.DeleteFunc(s.state.Sent, func(t *ledgerv1.SentDeeds) bool {
-		if t.ValidUntil > s.state.Height {
+		if !which(t) {
 			return false
 		}
 		late = append(late, t.Deeds...)

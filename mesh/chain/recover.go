@@ -117,7 +117,7 @@ func unusable(err error) bool {
 }
 
 // remember notes where the transactions of the last blocks up to a height are, as far as those blocks can be read: the
-// state does not depend on them. It returns the receipts of the last one.
+// state does not depend on them. It returns the receipts of the last one, unless that came with a snapshot.
 func (c *Chain) remember(last uint64) (receipts []*ledgerv1.Receipt) {
 	const blocks = 1000
 	first := max(c.segments.low(), 1)
@@ -126,18 +126,18 @@ func (c *Chain) remember(last uint64) (receipts []*ledgerv1.Receipt) {
 	}
 	for h := first; h <= last && h < c.segments.next; h++ {
 		r, err := c.segments.read(h)
-		receipts = nil
+		var old []*ledgerv1.Receipt
 		if err == nil {
-			_, receipts, err = r.decode()
+			_, old, err = r.decode()
 		}
 		if err != nil {
 			c.cfg.Log.Warn("block before the snapshot cannot be read", "height", h, "error", err)
 			continue
 		}
-		c.recent.addOld(h, receipts)
-	}
-	if c.segments.next <= last {
-		return nil // that one came with a snapshot
+		c.recent.addOld(h, old)
+		if h == last {
+			receipts = old
+		}
 	}
 	return receipts
 }

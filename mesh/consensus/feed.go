@@ -48,12 +48,7 @@ func (in *instance) feed() {
 			in.repeat()
 			in.offerAgain(done)
 		}
-		for _, tx := range in.engine.pending.between(done, mark) {
-			if in.ctx.Err() != nil {
-				return
-			}
-			in.offer(tx.id, tx.tx)
-		}
+		in.offerAll(in.engine.pending.between(done, mark))
 		done, mark = mark, in.engine.pending.last()
 	}
 }
@@ -65,7 +60,12 @@ const offeredAgain = 256
 // had no room. What it has already it does not take twice.
 func (in *instance) offerAgain(done uint64) {
 	waiting := in.engine.pending.between(0, done)
-	for _, tx := range waiting[:min(len(waiting), offeredAgain)] {
+	in.offerAll(waiting[:min(len(waiting), offeredAgain)])
+}
+
+// offerAll offers transactions until the instance ends.
+func (in *instance) offerAll(txs []pendingTx) {
+	for _, tx := range txs {
 		if in.ctx.Err() != nil {
 			return
 		}

@@ -171,16 +171,11 @@ func (s *supervisor) stop() {
 // offer submits again what was accepted and is in no block.
 func (s *supervisor) offer(in *instance) {
 	s.offered = time.Now()
-	for _, tx := range s.e.pending.between(0, s.e.pending.last()) {
-		if s.e.ctx.Err() != nil {
-			return
-		}
-		in.offer(tx.id, tx.tx)
-	}
+	in.offerAll(s.e.pending.between(0, s.e.pending.last()))
 }
 
-// watch looks whether the chain moves without this validator. The library notices most of it, but not
-// that exactly one block was missed on a quiet chain, nor all of what a frozen process has slept through.
+// watch looks whether the chain moves without this validator. The library notices most of it, but not that exactly one
+// block was missed on a quiet chain, nor all of what a frozen process has slept through.
 func (s *supervisor) watch(ctx context.Context, fresh bool) {
 	e := s.e
 	if s.in == nil {

@@ -68,15 +68,9 @@ func (s *Settlement) block(b chain.Committed) {
 		s.road = append(s.road[:i], s.road[i+1:]...)
 	}
 	s.refused(s.book.Committed(b.Height, own))
-	keep := s.road[:0]
-	for _, t := range s.road {
-		if t.until > b.Height {
-			keep = append(keep, t)
-		}
-	}
-	clear(s.road[len(keep):])
-	s.dirty = s.dirty || len(own) > 0 || len(keep) != len(s.road)
-	s.road = keep
+	before := len(s.road)
+	s.road = slices.DeleteFunc(s.road, func(t *trip) bool { return t.until <= b.Height })
+	s.dirty = s.dirty || len(own) > 0 || len(s.road) != before
 	if s.gap || len(b.Receipts) < len(b.Block.GetBlock().GetTransactions()) {
 		s.unheard()
 	}
